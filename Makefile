@@ -1,0 +1,45 @@
+# make help is the menu. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet
+INPUTS := pyproject.toml constraints.txt
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench soak clean
+
+help: ## show this menu
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.run: $(INPUTS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Headgate into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/.dev: $(INPUTS) | $(VENV)/.run
+	@echo "Installing the development tools into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+up: $(VENV)/.run ## install, then run the whole platform here (Ctrl-C stops it)
+	@exec $(BIN)/headgate up $(ARGS)
+
+test: $(VENV)/.dev ## install, then run the whole test suite
+	@$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+
+check: $(VENV)/.dev ## ruff, mypy and import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.dev ## run the benchmarks (ONLY=gateway for those named gateway_*)
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+soak: $(VENV)/.dev ## the long tests that make test leaves out
+	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+clean: ## remove the virtualenv and caches (keeps .headgate/, your data)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

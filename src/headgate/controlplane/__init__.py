@@ -1,0 +1,1 @@
+"""The gateway control plane: one store, several surfaces, Envoy configured over xDS."""

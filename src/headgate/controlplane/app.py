@@ -1,0 +1,1 @@
+"""The only place that wires the rooms of the control plane together."""

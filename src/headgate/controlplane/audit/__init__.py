@@ -1,0 +1,1 @@
+"""What was done and refused, by whom: the shape of an audit record."""

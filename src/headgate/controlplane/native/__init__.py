@@ -1,0 +1,1 @@
+"""The Native API: the resources as they are, for platform engineers."""

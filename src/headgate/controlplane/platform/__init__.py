@@ -1,0 +1,1 @@
+"""The Platform API: import and expose, for API developers."""

@@ -1,0 +1,1 @@
+"""Who may do what: principals, scopes and token secrets. Pure but for the random token."""

@@ -1,0 +1,1 @@
+"""The xDS server: a pure stream protocol, the hub that fans out, and its transports."""

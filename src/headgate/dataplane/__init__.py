@@ -1,0 +1,1 @@
+"""Beside Envoy: bootstrap, supervision, validation."""

@@ -1,0 +1,1 @@
+"""The hardening kit: what every service of ours stands on."""

@@ -1,0 +1,1 @@
+"""The kit over ASGI: thin shells round the controls."""

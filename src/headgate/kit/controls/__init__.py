@@ -1,0 +1,1 @@
+"""Protocol-neutral controls. Pure: no I/O, no clock, no randomness."""

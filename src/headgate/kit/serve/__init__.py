@@ -1,0 +1,1 @@
+"""Serving: start, ready, drain, stop."""

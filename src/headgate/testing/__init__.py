@@ -1,0 +1,1 @@
+"""Public fakes and fixtures: real servers for tests, echo upstream, xDS clients."""
