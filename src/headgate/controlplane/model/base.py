@@ -51,6 +51,10 @@ def _host(text: str) -> str:
     raise ValueError("must be an IP address or a DNS name")
 
 
+def _host_or_nothing(text: str) -> str:
+    return _host(text) if text else text
+
+
 def _ip(text: str) -> str:
     if is_ip(text):
         return text
@@ -58,6 +62,7 @@ def _ip(text: str) -> str:
 
 
 Host = Annotated[str, AfterValidator(_host), Field(description="An IP address or a DNS name (RFC 1123; '_' allowed).")]
+HostOrNothing = Annotated[str, AfterValidator(_host_or_nothing), Field(description="A host, or empty.")]
 IpAddress = Annotated[str, AfterValidator(_ip), Field(description="An IPv4 or IPv6 address.")]
 
 _HEADER_NAME = re.compile(r"^:?[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")
@@ -81,6 +86,21 @@ def _header_value(text: str) -> str:
     return text
 
 
+def _text(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not hold NUL")
+    return text
+
+
+def _line(text: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError("must not hold control characters")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Line = Annotated[str, AfterValidator(_line)]
+
 HeaderName = Annotated[
     str, AfterValidator(_header_name), Field(description="A header name; ':' starts a pseudo-header.")
 ]
@@ -99,7 +119,9 @@ class HeaderValueOption(Spec):
 
 
 class HeaderChanges(Spec):
-    """Headers to set and to remove."""
+    """Headers to set and to remove. Where several levels set one, the route wins over its virtual host, and
+    that over the route config.
+    """  # noqa: D205
 
     set: list[HeaderValueOption] = Field(default=[], max_length=128)
     remove: list[PlainHeaderName] = Field(default=[], max_length=128)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from headgate.controlplane.model.base import Host, Name, Percent, Port, Spec, is_ip
+from headgate.controlplane.model.base import Host, HostOrNothing, Line, Name, Percent, Port, Spec, Text, is_ip
 
 Uint32 = Annotated[int, Field(ge=1, le=4_294_967_295)]
 
@@ -15,9 +15,9 @@ Uint32 = Annotated[int, Field(ge=1, le=4_294_967_295)]
 class Locality(Spec):
     """Where an endpoint is; equal localities share a weight group."""
 
-    region: Annotated[str, Field(max_length=100)] = ""
-    zone: Annotated[str, Field(max_length=100)] = ""
-    sub_zone: Annotated[str, Field(max_length=100)] = ""
+    region: Annotated[Text, Field(max_length=100)] = ""
+    zone: Annotated[Text, Field(max_length=100)] = ""
+    sub_zone: Annotated[Text, Field(max_length=100)] = ""
 
 
 class Endpoint(Spec):
@@ -76,8 +76,8 @@ class StatusRange(Spec):
 class HttpHealthCheck(Spec):
     """A request whose status tells the health."""
 
-    path: Annotated[str, Field(pattern=r"^/", max_length=1024)] = "/health"
-    host: Annotated[str, Field(max_length=253)] = ""
+    path: Annotated[Line, Field(pattern=r"^/", max_length=1024)] = "/health"
+    host: Annotated[Line, Field(max_length=253)] = ""
     """The Host header; the cluster's name when empty."""
     method: Literal["GET", "HEAD"] = "GET"
     expected_statuses: list[StatusRange] = Field(default=[StatusRange(start=200, end=200)], min_length=1, max_length=16)
@@ -95,8 +95,9 @@ class TcpHealthCheck(Spec):
 class GrpcHealthCheck(Spec):
     """grpc.health.v1.Health/Check. The cluster must speak HTTP/2."""
 
-    service: Annotated[str, Field(max_length=256)] = ""
-    authority: Annotated[str, Field(max_length=253)] = ""
+    service: Annotated[Line, Field(max_length=256)] = ""
+    authority: Annotated[Line, Field(max_length=253)] = ""
+    """The :authority header; the cluster's name when empty."""
 
 
 class HealthCheck(Spec):
@@ -149,6 +150,12 @@ class OutlierDetection(Spec):
     max_ejection_ms: Annotated[int, Field(ge=100, le=86_400_000)] = 300_000
     max_ejection_percent: Percent = 10
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "OutlierDetection":
+        if self.base_ejection_ms > self.max_ejection_ms:
+            raise ValueError("base_ejection_ms must not exceed max_ejection_ms")
+        return self
+
 
 TlsVersion = Literal["1.2", "1.3"]
 
@@ -156,13 +163,14 @@ TlsVersion = Literal["1.2", "1.3"]
 class UpstreamTls(Spec):
     """TLS towards the upstream. Its certificate is verified unless `verify` is `none`."""
 
-    sni: Annotated[str, Field(max_length=253)] = ""
-    """Server name sent and, unless `subject_alt_names` is given, required in the certificate."""
+    sni: HostOrNothing = ""
+    """Server name sent and, unless `subject_alt_names` is given, required in the certificate. An IP address is
+    required but not sent (RFC 6066). When empty, the DNS name of the endpoint is sent."""
     verify: Literal["system", "secret", "none"] = "system"
     """Whom to trust: the public authorities, those of `ca_secret`, or anybody (testing only)."""
     ca_secret: Name | None = None
     """A secret with `trusted_ca`; required when verify is `secret`."""
-    subject_alt_names: list[Annotated[str, Field(min_length=1, max_length=253)]] = Field(default=[], max_length=32)
+    subject_alt_names: list[Annotated[Line, Field(min_length=1, max_length=253)]] = Field(default=[], max_length=32)
     """The certificate must carry one of these (DNS name, IP address or URI)."""
     client_certificate_secret: Name | None = None
     """A secret with `tls_certificate`, shown to the upstream (mutual TLS)."""
@@ -175,6 +183,8 @@ class UpstreamTls(Spec):
             raise ValueError("ca_secret goes with verify 'secret', and verify 'secret' needs it")
         if self.verify != "none" and not (self.sni or self.subject_alt_names):
             raise ValueError("verification needs sni or subject_alt_names: a name the certificate must carry")
+        if self.verify == "none" and self.subject_alt_names:
+            raise ValueError("subject_alt_names needs verification: verify must not be 'none'")
         if self.min_version > self.max_version:
             raise ValueError("min_version must not exceed max_version")
         return self
@@ -214,6 +224,10 @@ class Cluster(Spec):
             raise ValueError("discovery 'logical_dns' needs exactly one endpoint")
         if self.discovery == "strict_dns" and not self.endpoints:
             raise ValueError("discovery 'strict_dns' needs an endpoint")
+        addresses = [(endpoint.address.lower(), endpoint.port) for endpoint in self.endpoints]
+        if len(set(addresses)) != len(addresses):
+            index = next(i for i, address in enumerate(addresses) if address in addresses[:i])
+            raise ValueError(f"endpoints[{index}] has the address and port of an endpoint before it")
         priorities = sorted({endpoint.priority for endpoint in self.endpoints})
         if priorities != list(range(len(priorities))):
             raise ValueError(f"priorities must be 0, 1, 2, ... without gaps; got {priorities}")

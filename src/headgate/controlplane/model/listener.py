@@ -8,21 +8,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from headgate.controlplane.model.base import IpAddress, Name, Port, Spec
+from headgate.controlplane.model.base import IpAddress, Line, Name, Port, Spec, Text
 from headgate.controlplane.model.cluster import TlsVersion
-from headgate.controlplane.model.route_config import Timeout, WeightedCluster
+from headgate.controlplane.model.route_config import Timeout, WeightedCluster, refuse_repeated_clusters
 
 
 class AccessLog(Spec):
     """Where a line per request or connection goes, and its form. With neither form, a JSON line of the usual fields."""
 
     destination: Literal["stdout", "stderr", "file"] = "stdout"
-    path: Annotated[str, Field(pattern=r"^/", max_length=1024)] | None = None
+    path: Annotated[Line, Field(pattern=r"^/", max_length=1024)] | None = None
     """With destination `file`: an absolute path on the data plane."""
     json_format: (
-        dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=1024)]] | None
+        dict[Annotated[Text, Field(min_length=1, max_length=128)], Annotated[Text, Field(max_length=1024)]] | None
     ) = None
-    text_format: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    text_format: Annotated[Text, Field(min_length=1, max_length=4096)] | None = None
+    """A new line is put at the end when there is none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "AccessLog":
@@ -43,7 +44,8 @@ class DownstreamTls(Spec):
     client_ca_secret: Name | None = None
     """A secret with `trusted_ca`; clients that show a certificate are verified against it."""
     require_client_certificate: bool = False
-    alpn: list[Literal["h2", "http/1.1"]] = Field(default=["h2", "http/1.1"], max_length=2)
+    alpn: list[Literal["h2", "http/1.1"]] | None = Field(default=None, max_length=2)
+    """What is offered; null offers what the chain's codec speaks, and nothing for tcp."""
     min_version: TlsVersion = "1.2"
     max_version: TlsVersion = "1.3"
 
@@ -106,6 +108,7 @@ class TcpProxy(Spec):
             raise ValueError("needs either cluster or weighted_clusters")
         if self.weighted_clusters and not any(target.weight for target in self.weighted_clusters):
             raise ValueError("weighted_clusters needs a weight above 0")
+        refuse_repeated_clusters(self.weighted_clusters)
         return self
 
 
@@ -125,6 +128,11 @@ class FilterChain(Spec):
     def _consistent(self) -> "FilterChain":
         if (self.http is None) == (self.tcp is None):
             raise ValueError("needs exactly one of http and tcp")
+        unspoken = {"http1": "h2", "http2": "http/1.1"}.get(self.http.codec) if self.http else None
+        if self.tls and unspoken in (self.tls.alpn or []):
+            raise ValueError(f"tls.alpn offers '{unspoken}', which http.codec does not speak")
+        if len(set(self.server_names)) != len(self.server_names):
+            raise ValueError("server_names names one twice")
         return self
 
 
@@ -136,7 +144,7 @@ class Listener(Spec):
     filter_chains: list[FilterChain] = Field(min_length=1, max_length=1000)
     per_connection_buffer_limit_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 32_768
     max_connections: Annotated[int, Field(ge=0, le=10_000_000)] = 0
-    """Open connections at most; 0 is unlimited."""
+    """Open connections at most, in each filter chain; 0 is unlimited."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Listener":

@@ -9,16 +9,20 @@ from typing import Annotated, Literal
 import re2
 from pydantic import AfterValidator, Field, model_validator
 
-from headgate.controlplane.model.base import HeaderName, HeaderValue, Spec
+from headgate.controlplane.model.base import HeaderName, HeaderValue, Spec, Text
 
 MAX_PATTERN = 1024
+MAX_PROGRAM = 32_768
+"""Largest RE2 program of a regular expression, in instructions; the data plane's limit is above it."""
 
 
 def _regex(text: str) -> str:
     try:
-        re2.compile(text)
+        size = re2.compile(text).programsize
     except re2.error as error:
         raise ValueError(f"is not an RE2 regular expression: {_reason(error)}") from None
+    if size > MAX_PROGRAM:
+        raise ValueError(f"is too large an expression: {size} instructions, {MAX_PROGRAM} are allowed")
     return text
 
 
@@ -58,7 +62,7 @@ def _template(text: str) -> str:
     return text
 
 
-Regex = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_regex)]
+Regex = Annotated[Text, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_regex)]
 Path = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_path)]
 PathTemplate = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_template)]
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"]
@@ -97,11 +101,15 @@ class PathMatch(OneOf):
     regex: Regex | None = None
     """An RE2 expression the whole path must match."""
     template: PathTemplate | None = None
-    """`/orders/{id}`; a variable is one segment or part of one; `{rest=**}` takes all that is left."""
+    """`/orders/{id}`; a variable is one segment or part of one, of one or more of the characters RFC 3986
+    allows in a path; `{rest=**}` takes all that is left, even nothing."""
 
 
 class HeaderMatch(Spec):
-    """A request header. Exactly one of the alternatives; `invert` turns the verdict round."""
+    """A request header. Exactly one of the alternatives; `invert` turns the verdict round.
+
+    An absent header matches no alternative but `present: false`; inverted, it counts as an empty one.
+    """
 
     name: HeaderName
     exact: HeaderValue | None = None
@@ -128,9 +136,9 @@ class HeaderMatch(Spec):
 class QueryMatch(Spec):
     """A query parameter. Exactly one of the alternatives."""
 
-    name: Annotated[str, Field(min_length=1, max_length=256)]
-    exact: Annotated[str, Field(max_length=1024)] | None = None
-    prefix: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    name: Annotated[Text, Field(min_length=1, max_length=256)]
+    exact: Annotated[Text, Field(max_length=1024)] | None = None
+    prefix: Annotated[Text, Field(min_length=1, max_length=1024)] | None = None
     regex: Regex | None = None
     present: bool | None = None
 

@@ -4,19 +4,23 @@ Source of the meanings: envoy.config.route.v3.RouteConfiguration.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import re2
 from pydantic import AfterValidator, Field, model_validator
 
 from headgate.controlplane.model.base import (
     HeaderChanges,
     HeaderName,
     Host,
+    Line,
     Name,
     Percent,
     Port,
     RouteName,
     Spec,
+    Text,
     Weight,
 )
 from headgate.controlplane.model.matchers import Path, PathTemplate, Regex, RouteMatch
@@ -62,7 +66,23 @@ class RegexRewrite(Spec):
     r"""Replace what matches `pattern`; `\1` to `\9` stand for the groups."""
 
     pattern: Regex
-    substitution: Annotated[str, Field(max_length=1024)]
+    substitution: Annotated[Line, Field(max_length=1024)]
+
+    @model_validator(mode="after")
+    def _groups_exist(self) -> "RegexRewrite":
+        groups = re2.compile(self.pattern).groups
+        for escaped in re.findall(r"\\(.?)", self.substitution):
+            if escaped.isdigit() and int(escaped) > groups:
+                raise ValueError(f"substitution uses \\{escaped}, but pattern has {groups} groups")
+            if not escaped.isdigit() and escaped != "\\":
+                raise ValueError("in substitution a backslash goes before a digit or another backslash")
+        return self
+
+
+def refuse_repeated_clusters(targets: Sequence[WeightedCluster]) -> None:
+    """Raise ValueError when a cluster stands twice."""
+    if len({target.cluster for target in targets}) != len(targets):
+        raise ValueError("weighted_clusters names a cluster twice")
 
 
 class Mirror(Spec):
@@ -79,7 +99,7 @@ class HashPolicy(Spec):
     cookie: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")] | None = None
     cookie_ttl_ms: Timeout | None = None
     """With cookie: Envoy makes the cookie when absent; 0 is a session cookie; null never makes one."""
-    query: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    query: Annotated[Line, Field(min_length=1, max_length=256)] | None = None
     source_ip: Literal[True] | None = None
     terminal: bool = False
     """Later policies are ignored when this one yields a hash."""
@@ -93,6 +113,9 @@ class HashPolicy(Spec):
         return self
 
 
+MAX_REWRITE_VARIABLES = 9
+
+
 class Forward(Spec):
     """Send the request to a cluster, or spread it over several."""
 
@@ -100,7 +123,8 @@ class Forward(Spec):
     weighted_clusters: list[WeightedCluster] = Field(default=[], max_length=32)
     """Instead of `cluster`: at least one weight must not be 0."""
     prefix_rewrite: Path | None = None
-    """What replaces the matched prefix (prefix and exact paths)."""
+    """What replaces the matched prefix, or the whole exact path. With path_separated_prefix no double slash
+    arises: `/a` to `/` makes `/b` of `/a/b`."""
     regex_rewrite: RegexRewrite | None = None
     template_rewrite: PathTemplate | None = None
     """A new path made of the variables of a template match."""
@@ -125,9 +149,7 @@ class Forward(Spec):
             raise ValueError("needs either cluster or weighted_clusters")
         if self.weighted_clusters and not any(target.weight for target in self.weighted_clusters):
             raise ValueError("weighted_clusters needs a weight above 0")
-        names = [target.cluster for target in self.weighted_clusters]
-        if len(set(names)) != len(names):
-            raise ValueError("weighted_clusters names a cluster twice")
+        refuse_repeated_clusters(self.weighted_clusters)
         if sum(way is not None for way in (self.prefix_rewrite, self.regex_rewrite, self.template_rewrite)) > 1:
             raise ValueError("takes one of prefix_rewrite, regex_rewrite and template_rewrite")
         if self.host_rewrite and self.auto_host_rewrite:
@@ -143,7 +165,7 @@ class Redirect(Spec):
     https: bool = False
     host: Host | None = None
     port: Port | None = None
-    path: Annotated[str, Field(pattern=r"^/", max_length=1024)] | None = None
+    path: Annotated[Line, Field(pattern=r"^/", max_length=1024)] | None = None
     prefix_rewrite: Path | None = None
     regex_rewrite: RegexRewrite | None = None
     status: Literal[301, 302, 303, 307, 308] = 301
@@ -162,8 +184,11 @@ class DirectResponse(Spec):
     """Answer without an upstream."""
 
     status: Annotated[int, Field(ge=200, le=599)]
-    body: Annotated[str, Field(max_length=4096)] = ""
-    content_type: Annotated[str, Field(max_length=128, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;.*)?$")] = "text/plain"
+    body: Annotated[Text, Field(max_length=4096)] = ""
+    content_type: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_.+-]+/[A-Za-z0-9_.+-]+( *;[ -~]*)?$")] = (
+        "text/plain"
+    )
+    """Of the body, when there is one."""
 
 
 class Route(Spec):
@@ -191,6 +216,8 @@ class Route(Spec):
             missing = template_variables(self.forward.template_rewrite) - template_variables(path.template)
             if missing:
                 raise ValueError(f"template_rewrite uses {sorted(missing)}, which the template path does not bind")
+            if len(template_variables(self.forward.template_rewrite)) > MAX_REWRITE_VARIABLES:
+                raise ValueError(f"template_rewrite uses more than {MAX_REWRITE_VARIABLES} variables")
         return self
 
     def clusters(self) -> list[tuple[str, str]]:
@@ -227,7 +254,8 @@ class VirtualHost(Spec):
 
     name: Name
     domains: list[Domain] = Field(min_length=1, max_length=1000)
-    """`*`, `host`, `*.suffix` or `prefix.*`, each with an optional port; unique in the route config."""
+    """`*`, `host`, `*.suffix` or `prefix.*`, each with an optional port; unique in the route config. As long as
+    no domain of the route config has a port, the port of a request does not matter."""
     routes: list[Route] = Field(default=[], max_length=50_000)
     request_headers: HeaderChanges = HeaderChanges()
     response_headers: HeaderChanges = HeaderChanges()
@@ -254,9 +282,10 @@ class RouteConfig(Spec):
         domains: dict[str, str] = {}
         for host in self.virtual_hosts:
             for domain in host.domains:
-                holder = domains.setdefault(domain.lower(), host.name)
-                if holder != host.name or host.domains.count(domain) > 1:
+                holder = domains.get(domain.lower())
+                if holder:
                     raise ValueError(f"domain '{domain}' stands twice: in virtual hosts '{holder}' and '{host.name}'")
+                domains[domain.lower()] = host.name
         return self
 
 
