@@ -37,7 +37,7 @@ def content_hash(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Resource:
     """One Envoy resource, encoded once; its bytes are shared by all streams.
 

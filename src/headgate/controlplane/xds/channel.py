@@ -7,6 +7,7 @@ what may travel when.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from headgate.controlplane.core.dataplane_state import Refused
 from headgate.controlplane.translate.resource import CLUSTER, LISTENER, SECRET, ByName, Resource
 from headgate.controlplane.xds.view import View
 
@@ -21,15 +22,6 @@ Held = Resource | str
 def version_of(held: Held | None) -> str | None:
     """Version of what is held."""
     return held.version if isinstance(held, Resource) else held
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A version that the client refused, why, and what it is served instead (None: what it has)."""
-
-    version: str
-    message: str
-    last_good: Resource | None
 
 
 @dataclass(slots=True)

@@ -23,8 +23,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from headgate.controlplane.core.dataplane_state import Refused
 from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, SECRET, TYPES, Resource
-from headgate.controlplane.xds.channel import FULL_STATE, WILDCARD, Channel, Delivery, Keep, Refused, version_of
+from headgate.controlplane.xds.channel import FULL_STATE, WILDCARD, Channel, Delivery, Keep, version_of
 from headgate.controlplane.xds.order import Order
 from headgate.controlplane.xds.view import View, set_version
 
@@ -243,7 +244,7 @@ class Stream:
         for resource in blamed:
             held = channel.held(resource.name)
             good = held if isinstance(held, Resource) and held.version != resource.version else None
-            channel.refused[resource.name] = Refused(resource.version, message, good)
+            channel.refused[resource.name] = Refused(resource.version, message, good, resource)
             if good:
                 last_good[resource.name] = good
         if not blamed and suspects:

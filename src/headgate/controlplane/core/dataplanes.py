@@ -1,0 +1,284 @@
+"""The dataplanes: what each is to have, has acknowledged and has refused, kept and shown.
+
+The xDS hub says who is connected and that something changed; what exactly is asked of it only when
+someone looks, and when the recorder writes. The truth is what dataplanes acknowledged, never what was sent.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from headgate.controlplane.core.dataplane_state import (
+    DataplaneStatus,
+    Node,
+    Refused,
+    RefusedResource,
+    Report,
+    TypeReport,
+)
+from headgate.controlplane.store import dataplanes as table
+from headgate.controlplane.store.dataplanes import DataplaneRecord, RefusalRecord
+from headgate.controlplane.store.store import Store
+from headgate.controlplane.translate.blame import blame
+from headgate.controlplane.translate.resource import SHORT_NAMES, Resource
+from headgate.kit.controls.faults import FailedPrecondition, NotFound
+
+_log = structlog.get_logger("headgate.dataplanes")
+
+HEARTBEAT = timedelta(seconds=15)
+"""How often a connected dataplane's `last_seen` is written."""
+LOST_AFTER = 3 * HEARTBEAT
+"""A dataplane of another replica counts as connected this long after it was last seen."""
+
+
+@dataclass(slots=True)
+class _Live:
+    node: Node
+    report: Callable[[], Report]
+    first_seen: datetime
+    recorded: datetime
+    acked: int = 0
+    refusals: dict[tuple[str, str], RefusalRecord] | None = None
+
+
+class Dataplanes:
+    """What this replica's hub reports, joined with what the store knows of the others. `delay` is in seconds."""
+
+    def __init__(self, store: Store, *, replica: str, delay: float = 0.2) -> None:
+        self._store = store
+        self._replica = replica
+        self._delay = delay
+        self._live: dict[str, _Live] = {}
+        self._dirty: set[str] = set()
+        self._gone: dict[str, DataplaneRecord] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # From the hub
+
+    async def connected(self, node: Node, report: Callable[[], Report]) -> Mapping[tuple[str, str], Refused]:
+        """Record a new stream; return the versions this dataplane refused before."""
+        now = datetime.now(UTC)
+        live = self._live.get(node.key)
+        if live is None:
+            known = await table.get_dataplane(self._store, node.key)
+            refusals = await table.list_refusals(self._store, dataplane_id=node.key)
+            live = _Live(node, report, known.first_seen if known else now, now, known.revision_acked if known else 0)
+            live.refusals = {(refusal.type, refusal.resource): refusal for refusal in refusals}
+            live = self._live.setdefault(node.key, live)
+        live.node, live.report = node, report
+        self._gone.pop(node.key, None)
+        self.touched(node)
+        return {key: _refused(record) for key, record in (live.refusals or {}).items()}
+
+    def touched(self, node: Node) -> None:
+        """Something changed at a dataplane: it will be asked and recorded soon."""
+        self._dirty.add(node.key)
+        self._wake.set()
+
+    def disconnected(self, node: Node) -> None:
+        """The last stream of a dataplane ended."""
+        live = self._live.pop(node.key, None)
+        if live:
+            self._gone[node.key] = replace(self._record(live, live.report()), connected=False)
+            self._wake.set()
+
+    # For users
+
+    async def list(self, team: str | None = None) -> Sequence[DataplaneStatus]:
+        """Return the dataplanes of a team, or of all teams, by team and id."""
+        refusals: dict[str, list[RefusalRecord]] = {}
+        for refusal in await table.list_refusals(self._store, team=team):
+            refusals.setdefault(refusal.dataplane_id, []).append(refusal)
+        statuses = {
+            record.id: _status(record, refusals.get(record.id, []))
+            for record in await table.list_dataplanes(self._store, team)
+        }
+        for key, live in self._live.items():
+            if team in (None, live.node.team):
+                statuses[key] = self._live_status(live)
+        return [statuses[key] for key in sorted(statuses)]
+
+    async def get(self, team: str, node_id: str) -> DataplaneStatus:
+        """Return one dataplane. Raises NotFound."""
+        key = f"{team}/{node_id}"
+        live = self._live.get(key)
+        if live:
+            return self._live_status(live)
+        record = await table.get_dataplane(self._store, key)
+        if record is None:
+            raise NotFound(f"there is no dataplane '{node_id}' in team '{team}'", code="unknown_dataplane")
+        return _status(record, await table.list_refusals(self._store, dataplane_id=key))
+
+    async def forget(self, team: str, node_id: str) -> None:
+        """Forget a dataplane that is not connected. Raises NotFound or FailedPrecondition."""
+        status = await self.get(team, node_id)
+        if status.connected:
+            raise FailedPrecondition(
+                f"dataplane '{node_id}' is connected", code="dataplane_connected", hint="stop the Envoy first"
+            )
+        await table.delete_dataplane(self._store, f"{team}/{node_id}")
+
+    # The recorder
+
+    async def start(self) -> None:
+        """Write what changes, and heartbeats, until `stop`."""
+        self._task = asyncio.create_task(self._run(), name="dataplane-recorder")
+
+    async def stop(self) -> None:
+        """Write what is left and stop."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._flush()
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), HEARTBEAT.total_seconds())
+            await asyncio.sleep(self._delay)
+            self._wake.clear()
+            due = datetime.now(UTC) - HEARTBEAT
+            self._dirty.update(key for key, live in self._live.items() if live.recorded < due)
+            try:
+                await self._flush()
+            except Exception:  # noqa: BLE001 - status is written again with the next change or heartbeat
+                _log.exception("dataplane status not recorded")
+
+    async def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        gone, self._gone = self._gone, {}
+        try:
+            records = list(gone.values())
+            new: list[RefusalRecord] = []
+            cleared: list[tuple[str, str, str]] = []
+            for live in [self._live[key] for key in dirty if key in self._live]:
+                report = live.report()
+                records.append(self._record(live, report))
+                fresh, outdated = self._compare(live, report)
+                new.extend(fresh)
+                cleared.extend(outdated)
+                live.recorded = datetime.now(UTC)
+            await table.upsert_dataplanes(self._store, records)
+            await table.record_refusals(self._store, new)
+            for key, type_url, resource in cleared:
+                await table.clear_refusals(self._store, key, type=type_url, resources=[resource])
+        except BaseException:
+            self._dirty |= dirty
+            self._gone = gone | self._gone
+            raise
+
+    def _compare(self, live: _Live, report: Report) -> tuple[Sequence[RefusalRecord], Sequence[tuple[str, str, str]]]:
+        """Refusals that are new, and those that are over: (dataplane, type, resource)."""
+        known = live.refusals or {}
+        current: dict[tuple[str, str], RefusalRecord] = {}
+        for key, refused in report.refused.items():
+            same = known.get(key)
+            current[key] = same if same and same.version == refused.version else _refusal(live.node.key, *key, refused)
+        live.refusals = current
+        fresh = [record for key, record in current.items() if known.get(key) is not record]
+        for record in fresh:
+            _log.warning(
+                "dataplane refused a resource",
+                dataplane=live.node.key,
+                type=SHORT_NAMES.get(record.type, record.type),
+                resource=record.resource,
+                reason=record.message,
+                pointer=record.pointer,
+            )
+        return fresh, [(live.node.key, *key) for key in known if key not in current]
+
+    def _record(self, live: _Live, report: Report) -> DataplaneRecord:
+        live.acked = report.revision_acked if report.revision_acked is not None else live.acked
+        return DataplaneRecord(
+            id=live.node.key,
+            team=live.node.team,
+            node_id=live.node.id,
+            scope=live.node.scope,
+            envoy_version=live.node.version,
+            replica=self._replica,
+            connected=True,
+            first_seen=live.first_seen,
+            last_seen=datetime.now(UTC),
+            revision_acked=live.acked,
+            state={
+                "mode": report.mode,
+                "revision_wanted": report.revision_wanted,
+                "types": {name: asdict(entry) for name, entry in report.types.items()},
+            },
+        )
+
+    def _live_status(self, live: _Live) -> DataplaneStatus:
+        report = live.report()
+        self._compare_soon(live, report)
+        refusals = [
+            (live.refusals or {}).get(key) or _refusal(live.node.key, *key, refused)
+            for key, refused in report.refused.items()
+        ]
+        return _status(self._record(live, report), refusals)
+
+    def _compare_soon(self, live: _Live, report: Report) -> None:
+        if report.refused.keys() != (live.refusals or {}).keys():
+            self.touched(live.node)
+
+
+def _refused(record: RefusalRecord) -> Refused:
+    good = None
+    if record.last_good is not None:
+        good = Resource(record.type, record.resource, record.last_good_version, record.last_good)
+    return Refused(record.version, record.message, good)
+
+
+def _refusal(key: str, type_url: str, resource: str, refused: Refused) -> RefusalRecord:
+    found = blame(refused.resource, refused.message) if refused.resource else None
+    return RefusalRecord(
+        dataplane_id=key,
+        type=type_url,
+        resource=resource,
+        version=refused.version,
+        message=refused.message,
+        at=datetime.now(UTC),
+        pointer=found.pointer if found else "",
+        kind=found.kind if found else "",
+        name=found.name if found else "",
+        last_good=refused.last_good.body if refused.last_good else None,
+        last_good_version=refused.last_good.version if refused.last_good else "",
+    )
+
+
+def _status(record: DataplaneRecord, refusals: Sequence[RefusalRecord]) -> DataplaneStatus:
+    state: Mapping[str, Any] = record.state
+    return DataplaneStatus(
+        id=record.node_id,
+        team=record.team,
+        scope=record.scope,
+        version=record.envoy_version,
+        mode=state.get("mode", ""),
+        replica=record.replica,
+        connected=record.connected and datetime.now(UTC) - record.last_seen < LOST_AFTER,
+        first_seen=record.first_seen,
+        last_seen=record.last_seen,
+        revision_wanted=state.get("revision_wanted", 0),
+        revision_acked=record.revision_acked,
+        types={name: TypeReport(**entry) for name, entry in state.get("types", {}).items()},
+        refused=[
+            RefusedResource(
+                type=SHORT_NAMES.get(refusal.type, refusal.type),
+                resource=refusal.resource,
+                version=refusal.version,
+                message=refusal.message,
+                at=refusal.at,
+                kind=refusal.kind,
+                name=refusal.name,
+                pointer=refusal.pointer,
+                last_good_version=refusal.last_good_version,
+            )
+            for refusal in refusals
+        ],
+    )
