@@ -65,7 +65,7 @@ class GrpcTransport:
         self._hub = hub
         self._identify = identify
 
-    def handlers(self) -> list[grpc.GenericRpcHandler[Any, Any]]:
+    def handlers(self) -> "list[grpc.GenericRpcHandler[Any, Any]]":
         """What a grpc.aio server is to be given."""
         return [
             grpc.method_handlers_generic_handler(
