@@ -1,0 +1,1 @@
+"""Measured claims: each module is run by `python -m benchmarks.NAME`, all of them by `make bench`."""
