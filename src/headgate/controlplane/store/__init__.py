@@ -1,1 +1,1 @@
-"""The rows, their history and their feed, on SQLite or PostgreSQL. The only room that knows SQL."""
+"""Everything that must survive: rows, revisions, audit, tokens and data planes, on SQLite or PostgreSQL."""
