@@ -1,4 +1,4 @@
-"""A route flips between clusters under load: how many answers are not 200?
+"""A route flips between clusters under load, and every answer that is not 200 is counted.
 
 Two kinds of flip: the route moves between two clusters that stay, and (harder) each flip creates the new
 cluster, moves the route and deletes the old cluster in one revision.

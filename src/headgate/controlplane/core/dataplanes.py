@@ -168,7 +168,7 @@ class Dataplanes:
             await table.upsert_dataplanes(self._store, records)
             await table.record_refusals(self._store, new)
             for key, type_url, resource in cleared:
-                await table.clear_refusals(self._store, key, type=type_url, resources=[resource])
+                await table.clear_refusals(self._store, key, type_url=type_url, resources=[resource])
         except BaseException:
             self._dirty |= dirty
             self._gone = gone | self._gone
