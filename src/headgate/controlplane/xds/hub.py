@@ -10,14 +10,16 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from headgate.controlplane.core.dataplane_state import Node, Refused, Report, TypeReport
 from headgate.controlplane.translate.resource import SHORT_NAMES, TYPES, TeamSnapshot
-from headgate.controlplane.xds.protocol import Request, Stream
+from headgate.controlplane.xds.metrics import XdsMetrics
+from headgate.controlplane.xds.protocol import Counters, Request, Response, Stream
 from headgate.controlplane.xds.view import View, allowlist_view, team_view, union_view
 from headgate.controlplane.xds.wire import Frames
 from headgate.kit.controls.faults import InvalidArgument, NotFound, ResourceExhausted
@@ -76,24 +78,41 @@ class Session:
     _hub: "Hub" = field(repr=False)
     closing: bool = False
     """The hub is going away: the transport ends the stream."""
+    moved_at: float | None = None
+    """When the view moved past what the client has acknowledged."""
 
     def step(self, requests: Iterable[Request]) -> list[bytes]:
         """Take requests and the newest view; return the messages to write."""
         now = self._hub.clock()
         stream = self.stream
+        before = replace(stream.counters)
         responses = []
-        settled = stream.counters.acks + stream.counters.nacks
         for request in requests:
             responses += stream.receive(request, now)
         view = self._hub.view(self.key)
         if view is not stream.view:
+            self.moved_at = now if self.moved_at is None else self.moved_at
             responses += stream.update(view, now)
         elif stream.wake_at is not None and now >= stream.wake_at:
             responses += stream.wake(now)
-        if responses or stream.refusals or stream.counters.acks + stream.counters.nacks != settled:
+        if stream.counters != before:
             stream.refusals.clear()
             self._hub.touched(self.node)
-        return [self._hub.frames.encode(response, delta=stream.delta) for response in responses]
+        return self._count(responses, before, now)
+
+    def _count(self, responses: Sequence[Response], before: Counters, now: float) -> list[bytes]:
+        payloads = [self._hub.frames.encode(response, delta=self.stream.delta) for response in responses]
+        metrics = self._hub.metrics
+        for response in responses:
+            metrics.responses.labels(SHORT_NAMES[response.type_url]).inc()
+        metrics.bytes.inc(sum(map(len, payloads)))
+        metrics.acks.inc(self.stream.counters.acks - before.acks)
+        metrics.nacks.inc(self.stream.counters.nacks - before.nacks)
+        metrics.stale.inc(self.stream.counters.stale - before.stale)
+        if self.moved_at is not None and self.stream.idle:
+            metrics.convergence.observe(now - self.moved_at)
+            self.moved_at = None
+        return payloads
 
     @property
     def wake_in(self) -> float | None:
@@ -111,9 +130,11 @@ class Hub:
         ledger: Ledger,
         settings: HubSettings | None = None,
         *,
+        metrics: XdsMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or HubSettings()
+        self.metrics = metrics or XdsMetrics(CollectorRegistry())
         self.clock = clock
         self.frames = Frames(self.settings.identifier)
         self._source = source
@@ -180,10 +201,12 @@ class Hub:
         session = Session(node, stream, notify, key, self)
         self._sessions.setdefault(key, set()).add(session)
         self._nodes.setdefault(node.key, []).append(session)
+        self.metrics.streams.labels(_mode(delta)).inc()
         return session
 
     def disconnect(self, session: Session) -> None:
         """Close a stream; the last one of a scope takes the view with it."""
+        self.metrics.streams.labels(_mode(session.stream.delta)).dec()
         self._sessions.get(session.key, set()).discard(session)
         if not self._sessions.get(session.key):
             self._sessions.pop(session.key, None)
@@ -213,7 +236,7 @@ class Hub:
         streams = list({id(stream): stream for stream in newest.values()}.values())
         acked = [stream.acknowledged_revision for stream in streams]
         return Report(
-            mode="delta" if any(stream.delta for stream in streams) else "sotw",
+            mode=_mode(any(stream.delta for stream in streams)),
             revision_wanted=self._source_revision(node.team),
             revision_acked=min((revision for revision in acked if revision is not None), default=None)
             if None not in acked
@@ -266,6 +289,10 @@ class Hub:
             session.notify()
             if number % self.settings.chunk == 0:
                 await asyncio.sleep(0)
+
+
+def _mode(delta: bool) -> str:
+    return "delta" if delta else "sotw"
 
 
 def _lowest(revisions: Sequence[int | None]) -> int | None:

@@ -153,6 +153,11 @@ class Stream:
         return channel.started and not (channel.pending or channel.in_flight or channel.refused)
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is to be sent or awaited."""
+        return not any(channel.pending or channel.in_flight for channel in self.channels.values() if channel.started)
+
+    @property
     def acknowledged_revision(self) -> int | None:
         """The view's revision when all of it is acknowledged, names not yet asked for included; else None."""
         started = [channel for channel in self.channels.values() if channel.started]
