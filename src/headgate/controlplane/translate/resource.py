@@ -3,12 +3,13 @@
 A resource's Envoy name is `team/name`, so that the resources of several teams can meet in one Envoy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
 
 from headgate.controlplane.model.kinds import Kind
+from headgate.controlplane.model.rows import RowKind
 
 TYPE_PREFIX = "type.googleapis.com/"
 CLUSTER = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
@@ -58,6 +59,15 @@ class Resource:
 ByName = Mapping[str, Resource]
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row that cannot be translated, and why. Its last good translation, if there was one, is served on."""
+
+    kind: RowKind
+    name: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TeamSnapshot:
     """All Envoy resources of a team at a revision. `resources` has an entry for every type in TYPES."""
@@ -65,6 +75,7 @@ class TeamSnapshot:
     team: str
     revision: int
     resources: Mapping[str, ByName]
+    problems: Sequence[Problem] = ()
 
 
 def empty_snapshot(team: str) -> TeamSnapshot:

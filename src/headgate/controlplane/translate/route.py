@@ -1,11 +1,11 @@
 """Routes, virtual hosts and route configs, each apart, so that one route can change alone.
 
-A RouteConfiguration is put together from encoded pieces by `assembled`.
+A RouteConfiguration is the concatenation of its own encoding and the `frames` of its virtual hosts.
 Source: envoy.config.route.v3.RouteConfiguration.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_components_pb2 import VirtualHost as EnvoyVirtualHost
@@ -64,21 +64,20 @@ def route_config(team: str, name: str, spec: RouteConfig) -> RouteConfiguration:
 
 def framed_route(body: bytes) -> bytes:
     """Return an encoded route as it stands inside an encoded virtual host."""
-    return _framed(_ROUTES, body)
+    return _head(_ROUTES, len(body)) + body
 
 
-def assembled(shell: bytes, hosts: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
-    """Put an encoded RouteConfiguration together.
+def frames(host: bytes, routes: Sequence[bytes]) -> list[bytes]:
+    """Return the pieces of an encoded virtual host as it stands inside an encoded RouteConfiguration.
 
-    `shell` is the encoded route config without virtual hosts; each host is its own encoding without
-    routes, and its framed routes in order. A message's encoding is the concatenation of its fields'.
+    `host` is its own encoding without routes, `routes` are framed, in order. A message's encoding is the
+    concatenation of its fields' encodings.
     """
-    bodies = (_framed(_VIRTUAL_HOSTS, b"".join([host, *routes])) for host, routes in hosts)
-    return b"".join([shell, *bodies])
+    return [_head(_VIRTUAL_HOSTS, len(host) + sum(map(len, routes))), host, *routes]
 
 
-def _framed(field: int, body: bytes) -> bytes:
-    return b"".join((_varint(field << 3 | 2), _varint(len(body)), body))
+def _head(field: int, length: int) -> bytes:
+    return _varint(field << 3 | 2) + _varint(length)
 
 
 def _varint(number: int) -> bytes:
