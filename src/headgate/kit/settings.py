@@ -151,6 +151,9 @@ class Settings(BaseSettings):
         given = {name: Origin("flag", flag_of(name)) for name in self.model_fields_set}
         return {name: (self._origins or given).get(name, DEFAULT) for name in type(self).model_fields}
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return ((name, _shown(getattr(self, name))) for name in type(self).model_fields)
+
     def explain(self) -> list[Explained]:
         """Every setting in the order of the class, ready to be shown."""
         origins = self.origins()

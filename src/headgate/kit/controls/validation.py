@@ -240,17 +240,10 @@ def _describe_string(schema: Mapping[str, Any]) -> str:
 
 
 def _range(schema: Mapping[str, Any]) -> str:
-    ends = [
-        f"{word} {schema[bound]}"
-        for bound, word in (
-            ("minimum", "from"),
-            ("exclusiveMinimum", "above"),
-            ("maximum", "to"),
-            ("exclusiveMaximum", "below"),
-        )
-        if bound in schema
-    ]
-    return " " + " ".join(ends) if ends else ""
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']} to {schema['maximum']}"
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    return "".join(f" {word} {schema[bound]}" for bound, word in words.items() if bound in schema)
 
 
 def _size(schema: Mapping[str, Any], what: str, unit: str) -> str:
