@@ -124,7 +124,7 @@ async def test_envoy_accepts_mutual_tls(tmp_path):
 
 async def _validate(file: Path) -> int:
     process = await asyncio.create_subprocess_exec(
-        str(require_envoy().path), "--mode", "validate", "-c", str(file), "-l", "error"
+        require_envoy(), "--mode", "validate", "-c", str(file), "-l", "error"
     )
     return await process.wait()
 

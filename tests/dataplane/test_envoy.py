@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from headgate.dataplane.admin import Admin
+from headgate.dataplane.binary import envoy_version
 from headgate.dataplane.bootstrap import Address
 from headgate.dataplane.envoy import Envoy, EnvoyOptions
 from headgate.dataplane.supervise import BackOff
@@ -85,7 +86,7 @@ async def test_serves_and_reports(tmp_path):
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"http://127.0.0.1:{port}/")).text == "hello"
     info = await envoy.admin.server_info()
-    assert (info.state, info.version) == ("LIVE", require_envoy().version)
+    assert (info.state, info.version) == ("LIVE", (await envoy_version(require_envoy())).number)
     assert envoy.status.version == info.version
     await envoy.stop()
     assert not psutil.pid_exists(pid)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from headgate.dataplane.admin import Admin
-from headgate.dataplane.binary import EnvoyBinary
 from headgate.dataplane.bootstrap import Address
 from headgate.dataplane.supervise import BackOff, Child, Lines, Sink, Status, Supervisor
 from headgate.kit.controls.faults import Unavailable
@@ -47,7 +46,7 @@ class Envoy:
 
     def __init__(
         self,
-        binary: EnvoyBinary,
+        binary: Path,
         bootstrap: Mapping[str, Any],
         directory: Path,
         options: EnvoyOptions | None = None,
@@ -119,7 +118,7 @@ class Envoy:
 
     def _command(self) -> list[str]:
         options = self._options
-        command = [str(self.binary.path), "--config-path", str(self._bootstrap_file)]
+        command = [str(self.binary), "--config-path", str(self._bootstrap_file)]
         command += ["--admin-address-path", str(self._admin_file)]
         command += ["--use-dynamic-base-id"] if options.base_id is None else ["--base-id", str(options.base_id)]
         command += ["--log-level", options.log_level, "--log-format", _LOG_FORMAT]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from headgate.dataplane.admin import Admin
-from headgate.dataplane.binary import EnvoyBinary, find_envoy
+from headgate.dataplane.binary import find_envoy
 from headgate.dataplane.bootstrap import Address, BootstrapOptions, Mode, bootstrap
 from headgate.dataplane.leash import leashed
 from headgate.kit.controls.faults import Fault
@@ -38,12 +38,12 @@ def free_port(host: str = "127.0.0.1") -> int:
             return port
 
 
-def require_envoy() -> EnvoyBinary:
+def require_envoy() -> Path:
     """Return the Envoy to test with; without one the test is skipped, and fails where `CI` is set."""
     import pytest
 
     try:
-        return find_envoy(None)
+        return find_envoy()
     except Fault as fault:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Envoy: {fault.message}")
 
@@ -115,7 +115,7 @@ class RealEnvoy:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._file("admin-address").unlink(missing_ok=True)
         self._file("bootstrap.json").write_text(json.dumps(self.bootstrap), encoding="utf-8")
-        command = [str(binary.path), "-c", str(self._file("bootstrap.json")), "--use-dynamic-base-id"]
+        command = [str(binary), "-c", str(self._file("bootstrap.json")), "--use-dynamic-base-id"]
         command += ["--admin-address-path", str(self._file("admin-address")), *self._arguments]
         with self._file("envoy.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
