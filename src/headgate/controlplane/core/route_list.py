@@ -1,0 +1,92 @@
+"""The routes of one virtual host, a page at a time, in the order they are tried."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+from headgate.controlplane.core.changes import Page, Stored
+from headgate.controlplane.store.store import Store
+from headgate.controlplane.store.view import StoredRow
+from headgate.kit.controls.faults import InvalidArgument, NotFound
+
+
+class RouteList:
+    """Reads the routes of virtual hosts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def list(
+        self,
+        team: str,
+        config: str,
+        host: str,
+        *,
+        name_contains: str = "",
+        owner: str | None = None,
+        limit: int = 50,
+        cursor: str = "",
+    ) -> Page[Stored]:
+        """Return routes by position. `limit` is 1 to 500. Raises NotFound for an unknown config or host.
+
+        A page starts behind the last route of the one before, wherever that has been moved or deleted since.
+        """
+        after = _decode(cursor)
+        async with self._store.read(team) as view:
+            configs = await view.rows("route_config", [config])
+            routes = await view.routes_of([config])
+        _require(configs, config, host)
+        prefix = f"{config}/{host}/"
+        wanted = [
+            row
+            for row in routes
+            if row.row.name.startswith(prefix)
+            and name_contains.lower() in row.row.name[len(prefix) :].lower()
+            and owner in (None, row.row.owner)
+        ]
+        rest = [row for row in wanted if (row.row.position, row.row.name) > after]
+        last = rest[limit - 1].row if len(rest) > limit else None
+        return Page(
+            [_stored(team, row) for row in rest[:limit]], len(wanted), _encode(last.position, last.name) if last else ""
+        )
+
+
+def _require(configs: dict[str, StoredRow], config: str, host: str) -> None:
+    if config not in configs:
+        raise NotFound(f"There is no route config '{config}'.", code="not_found")
+    hosts = [each["name"] for each in configs[config].row.spec.get("virtual_hosts", [])]
+    if host not in hosts:
+        raise NotFound(
+            f"Route config '{config}' has no virtual host '{host}'.",
+            code="not_found",
+            hint=f"it has: {', '.join(hosts[:20])}" if hosts else "it has none",
+        )
+
+
+def _stored(team: str, found: StoredRow) -> Stored:
+    row = found.row
+    return Stored(
+        team=team,
+        kind="route",
+        name=row.name,
+        document=row.spec,
+        etag=f'"{found.revision}"',
+        revision=found.revision,
+        owner=row.owner,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+    )
+
+
+def _encode(position: int, name: str) -> str:
+    return urlsafe_b64encode(f"{position}:{name}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[int, str]:
+    if not cursor:
+        return (-(1 << 63), "")
+    try:
+        position, _, name = urlsafe_b64decode(cursor.encode()).decode().partition(":")
+        return int(position), name
+    except ValueError:
+        raise InvalidArgument(
+            "the cursor is not one of ours", code="invalid_cursor", hint="start without one"
+        ) from None

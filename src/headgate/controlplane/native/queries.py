@@ -1,0 +1,72 @@
+"""What the query of a request may say: paging, filters, how to write. What it may not say is refused."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from headgate.kit.controls.faults import InvalidArgument, Violation
+from headgate.kit.controls.validation import did_you_mean
+
+MAX_LIMIT = 500
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items per page.")]
+Cursor = Annotated[str, Query(max_length=1024, description="`next_cursor` of the page before.")]
+DryRun = Annotated[bool, Query(description="Say what would change, and change nothing.")]
+Message = Annotated[str, Query(max_length=500, description="Why; kept with the revision.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page of a list."""
+
+    limit: Limit = 50
+    cursor: Cursor = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How to write: for real or not, and what to note down."""
+
+    dry_run: DryRun = False
+    message: Message = ""
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses query parameters it does not know: a misspelt `dry_run` must not write."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, behind the check."""
+        handler = super().get_route_handler()
+        known = sorted(set(_query_names(self.dependant)))
+
+        async def strict(request: Request) -> Response:
+            for name, values in _grouped(request).items():
+                if name not in known:
+                    raise _refusal(f"unknown query parameter '{name}'", did_you_mean(name, known))
+                if len(values) > 1:
+                    raise _refusal(f"query parameter '{name}' stands more than once", "keep one of them")
+            return await handler(request)
+
+        return strict
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
+
+
+def _grouped(request: Request) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        groups.setdefault(name, []).append(value)
+    return groups
+
+
+def _refusal(message: str, hint: str) -> InvalidArgument:
+    return InvalidArgument(message, code="invalid_query", hint=hint, violations=[Violation("", message, hint)])
