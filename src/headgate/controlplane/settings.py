@@ -116,8 +116,10 @@ class ControlPlaneSettings(Settings):
     """Size above which an incremental xDS response is split."""
     max_streams: int = Field(default=20_000, ge=1, le=1_000_000)
     """Most xDS streams at a time; further ones are refused and may try again."""
+    drain_linger_ms: int = Field(default=0, ge=0, le=600_000)
+    """How long to keep serving while `/ready` already refuses, so that load balancers turn away, when stopping."""
     drain_seconds: float = Field(default=10.0, ge=0, le=3_600)
-    """Longest to wait for requests under way when stopping."""
+    """Longest to wait for requests under way when stopping, after that."""
 
     @field_validator("secret_key")
     @classmethod

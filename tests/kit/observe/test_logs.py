@@ -75,7 +75,8 @@ def test_the_form(form, terminal, as_json):
 def test_secrets_are_masked_everywhere(logged):
     """Secrets are masked under their names, inside texts, in nested values and in tracebacks."""
     log = structlog.get_logger("a")
-    log.info("sent Bearer " + SECRET, password=SECRET, headers={"Authorization": SECRET}, url=f"http://u:{SECRET}@h/")
+    text = f"sent Bearer {SECRET}"
+    log.info(text, password=SECRET, headers={"Authorization": SECRET}, url=f"http://u:{SECRET}@h/")
     logging.getLogger("b").info("token=%s", SECRET)
     log.error("failed", exc_info=RuntimeError(f"refused: Bearer {SECRET}"))
     logging.getLogger("b").error("failed", exc_info=RuntimeError(f"refused: Bearer {SECRET}"))

@@ -55,7 +55,7 @@ STATUS_OF_CODE: Final[Mapping[str, int]] = {
 }
 """Codes for which HTTP has a status of its own, closer than that of their kind."""
 
-_HTTP_CODES: Final[Mapping[int, str]] = {
+HTTP_CODES: Final[Mapping[int, str]] = {
     400: "invalid_argument",
     401: "unauthenticated",
     403: "permission_denied",
@@ -71,6 +71,7 @@ _HTTP_CODES: Final[Mapping[int, str]] = {
     503: "unavailable",
     504: "deadline_exceeded",
 }
+"""The code of a refusal that HTTP itself makes: an unknown path, a method that is not possible."""
 
 _log = structlog.get_logger("headgate.http")
 
@@ -211,7 +212,7 @@ def _invalid(violations: Iterable[Violation]) -> InvalidArgument:
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
     status, path = error.status_code, request.scope.get("path", "")
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    code = _HTTP_CODES.get(status, "invalid_argument" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal")
+    code = HTTP_CODES.get(status, "invalid_argument" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal")
     detail, hint = str(error.detail), ""
     if status == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"there is nothing at {path}"

@@ -1,0 +1,100 @@
+"""Reference pages: what is found in the code, and how it is told."""
+
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field, SecretStr
+
+from headgate.kit.reference import CodeUse, codes_in, errors_page, fault_kinds, settings_page
+from headgate.kit.settings import Settings
+
+SOURCE = """
+from headgate.kit.controls import faults
+from headgate.kit.controls.faults import Aborted, Fault, NotFound, InvalidArgument
+
+def plain():
+    raise NotFound("x", code="no_shelf")
+
+def either(wanted):
+    raise faults.Aborted("x", code="too_early" if wanted else "too_late")
+
+class Shelf:
+    def refuse(self, message, code="unused", *, hint=""):
+        return InvalidArgument(message, code=code, hint=hint)
+
+    def put(self):
+        raise self.refuse("x", "too_heavy")
+
+def named(*, code):
+    raise Aborted("x", code=code or "x")
+
+def others():
+    named(code="by_name")
+    print(code="not_ours")
+    raise NotFound("no code of its own")
+"""
+
+
+class Shop(Settings):
+    """Settings of a shop."""
+
+    port: Annotated[int, Field(ge=1, le=9)] = 8
+    """Port,
+    of the shop."""
+    open: bool = True
+    """Whether it is."""
+    mode: Literal["a", "b"] = "a"
+    """a|b."""
+    key: SecretStr | None = None
+    """Opens the till."""
+    host: str = Field(default_factory=lambda: "h", json_schema_extra={"default_text": "HOST"})
+    """Where."""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package with one file in a room."""
+    (tmp_path / "shop" / "core").mkdir(parents=True)
+    (tmp_path / "shop" / "core" / "shelves.py").write_text(SOURCE)
+    return tmp_path
+
+
+def test_codes_are_found(package):
+    """Constants given to a fault, directly or through a function that makes one, are its codes."""
+    found = {use for use in codes_in(package) if use.room != "everywhere"}
+    assert found == {
+        CodeUse("no_shelf", "NotFound", "shop.core"),
+        CodeUse("too_early", "Aborted", "shop.core"),
+        CodeUse("too_late", "Aborted", "shop.core"),
+        CodeUse("too_heavy", "InvalidArgument", "shop.core"),
+        CodeUse("by_name", "Aborted", "shop.core"),
+    }
+
+
+def test_the_errors_page(package):
+    """Each kind has its two statuses, each code its status and its room."""
+    page = errors_page(package)
+    assert "| `Aborted` | `aborted` | 409 | 10 `ABORTED` | Somebody else was faster; read again and retry. |\n" in page
+    assert "| `too_heavy` | 400 | `InvalidArgument` | shop.core |\n" in page
+    assert "| `method_not_allowed` | 405 | (HTTP) | kit.asgi |\n" in page
+
+
+def test_kinds_are_numbered_as_grpc_does():
+    """The order of the kinds is that of gRPC's status codes."""
+    grpc = pytest.importorskip("grpc")
+    numbers = {status.name: status.value[0] for status in grpc.StatusCode}
+    assert [numbers[kind.kind] for kind in fault_kinds()] == list(range(1, 17))
+
+
+def test_the_settings_page():
+    """Each setting has its variable, its flag unless it is secret, its default, its values and its sentence."""
+    page = settings_page([("The shop", Shop)])
+    assert "## The shop\n" in page
+    for row in (
+        "| `port` | `HEADGATE_PORT`<br>`--port` | `8` | a whole number from 1 to 9 | Port, of the shop. |",
+        "| `open` | `HEADGATE_OPEN`<br>`--open` | `true` | true or false | Whether it is. |",
+        "| `mode` | `HEADGATE_MODE`<br>`--mode` | `a` | one of a, b | a\\|b. |",
+        "| `key` | `HEADGATE_KEY` | (not set) | text | Opens the till. |",
+        "| `host` | `HEADGATE_HOST`<br>`--host` | `HOST` | text | Where. |",
+    ):
+        assert row in page
