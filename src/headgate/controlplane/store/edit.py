@@ -45,6 +45,11 @@ class TeamEdit(TeamView):
 
     written = False
 
+    @property
+    def base(self) -> int:
+        """The revision whose rows are seen until something is written."""
+        return self.revision - 1
+
     @classmethod
     async def lock(cls, connection: AsyncConnection, team: str) -> Self:
         """Wait for the team's lock and count its revision up. Raises NotFound (`unknown_team`)."""

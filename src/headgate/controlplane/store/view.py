@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from headgate.controlplane.model.listener import Listener
 from headgate.controlplane.model.rows import Document, Row, RowKind
+from headgate.controlplane.store.api_definitions import ApiDefinition, read_definitions
 from headgate.controlplane.store.codec import loads
 from headgate.controlplane.store.tables import KIND_TABLES, REFERENCE_TABLES, listeners, routes, teams
 from headgate.kit.controls.faults import NotFound
@@ -76,6 +77,11 @@ class TeamView:
         if record is None:
             raise unknown_team(team)
         return cls(connection, team, record.id, record.revision, record.history_floor)
+
+    @property
+    def base(self) -> int:
+        """The revision whose rows are seen."""
+        return self.revision
 
     async def rows(self, kind: RowKind, names: Collection[str]) -> dict[str, StoredRow]:
         """Those of `names` that exist."""
@@ -145,6 +151,10 @@ class TeamView:
             listeners.c.team_id == self.team_id, listeners.c.port.in_(sorted(ports))
         )
         return [(record.name, record.address, record.port) for record in await self.connection.execute(query)]
+
+    async def definitions(self, names: Collection[str]) -> dict[str, ApiDefinition]:
+        """Those of the API definitions that exist."""
+        return await read_definitions(self.connection, self.team_id, sorted(names))
 
     async def page(
         self, kind: RowKind, *, name_contains: str, owner: str | None, limit: int, after: str
