@@ -1,6 +1,8 @@
-"""The `headgate` command: one file per verb group."""
+"""The `headgate` command: one file per verb group. It wires rooms together and talks to the API as users do."""
 
 
 def main() -> None:
     """Run the command line."""
-    raise SystemExit("not yet")
+    from headgate.cli.root import run
+
+    run()

@@ -10,6 +10,7 @@ from typing import Any
 
 from headgate.dataplane.admin import Admin
 from headgate.dataplane.bootstrap import Address
+from headgate.dataplane.settings import DataplaneSettings
 from headgate.dataplane.supervise import BackOff, Child, Lines, Sink, Status, Supervisor
 from headgate.kit.controls.faults import Unavailable
 
@@ -35,6 +36,17 @@ class EnvoyOptions:
     grace: float = 3.0
     listener_drain: int = 60
     back_off: BackOff = field(default_factory=BackOff)
+
+    @classmethod
+    def of(cls, settings: DataplaneSettings, *, drain: float = 5.0) -> "EnvoyOptions":
+        """The options that settings ask for."""
+        return cls(
+            concurrency=settings.envoy_concurrency,
+            log_level=settings.envoy_log_level,
+            base_id=settings.envoy_base_id,
+            drain=drain,
+            back_off=BackOff(settings.envoy_restart_min_ms / 1000, settings.envoy_restart_max_ms / 1000),
+        )
 
 
 class Envoy:
