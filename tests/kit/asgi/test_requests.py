@@ -16,6 +16,7 @@ from starlette.routing import Route
 from headgate.kit.asgi import problems
 from headgate.kit.asgi.requests import RequestMiddleware, request_id_from
 from headgate.kit.observe.logs import current_request_id
+from headgate.kit.serve.http import HttpServer
 
 
 async def echo(request: Request) -> Response:
@@ -134,6 +135,24 @@ async def test_a_body_that_grows_too_large(client, app, path):
 
     async with client(app, max_body_bytes=10) as http:
         answer = await http.post(path, content=parts())
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_the_refusal_is_read_by_a_client_that_is_still_sending(app, metrics, announced):
+    """A client that sends all of its body first still gets the answer, and not a reset connection."""
+    size = 3 * 1024 * 1024
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(size // 65536):
+            yield b"x" * 65536
+
+    wrapped = RequestMiddleware(app, metrics=metrics, max_body_bytes=size - 1)
+    served = HttpServer(wrapped, host="127.0.0.1", port=0, setting="api_port")
+    await served.start()
+    async with httpx.AsyncClient(base_url=served.url) as http:
+        answer = await http.post("/echo", content=b"x" * size if announced else parts())
+    await served.stop()
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 

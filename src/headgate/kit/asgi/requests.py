@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
@@ -26,6 +27,7 @@ REQUEST_ID: Final = "x-request-id"
 PROBES: Final = ("/health", "/ready", "/metrics")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_DISCARD_SECONDS: Final = 5.0
 _CLIENT_WENT_AWAY: Final = 499
 _log = structlog.get_logger("headgate.access")
 
@@ -79,6 +81,7 @@ class _Exchange:
         self._send = send
         self.request_id = request_id
         self.received = 0
+        self.body_ended = False
         self.sent = 0
         self.status = 0
         self.complete = False
@@ -99,7 +102,8 @@ class _Exchange:
         if self.refusal is not None and not self.status:
             response = problem_response(self.refusal, self.scope)
             if self.refusal.code == "body_too_large":
-                response.headers["connection"] = "close"  # the rest of the body is not read
+                await self._discard_body()
+                response.headers["connection"] = "close"
             self.refusal = None
             await response(self.scope, self._receive, self.send)
 
@@ -134,11 +138,25 @@ class _Exchange:
             f"the request body is larger than {self.limits.max_body_bytes} bytes", code="body_too_large"
         )
 
+    async def _discard_body(self) -> None:
+        """Read on for a while: a client cut off while it sends sees a reset connection instead of the answer."""
+        if self.body_ended or Headers(scope=self.scope).get("expect", "").lower() == "100-continue":
+            return
+        left = self.limits.max_body_bytes
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while left > 0:
+                    message = await self._receive()
+                    if not message.get("more_body", False):
+                        return
+                    left -= len(message.get("body", b""))
+
     async def receive(self) -> Message:
         """Pass a message of the request on, counting its bytes."""
         message = await self._receive()
         if message["type"] == "http.request":
             self.received += len(message.get("body", b""))
+            self.body_ended = not message.get("more_body", False)
             if self.received > self.limits.max_body_bytes:
                 self.refusal = self._too_large()
                 raise self.refusal
