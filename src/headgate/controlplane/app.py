@@ -1,1 +1,315 @@
-"""The only place that wires the rooms of the control plane together."""
+"""The control plane put together: store, use cases, snapshots, xDS server and HTTP API in one process.
+
+    await serve(settings)                           until SIGTERM or SIGINT
+    async with control_plane(settings) as plane:    inside another program, or a test
+
+Importing this starts nothing.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import certifi
+import orjson
+import structlog
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headgate.controlplane.core.audit import AuditLog
+from headgate.controlplane.core.changes import Actor
+from headgate.controlplane.core.dataplane_state import Node
+from headgate.controlplane.core.dataplanes import Dataplanes
+from headgate.controlplane.core.preflight import Gate, Preflight
+from headgate.controlplane.core.resources import Resources
+from headgate.controlplane.core.route_list import RouteList
+from headgate.controlplane.core.secretbox import SecretBox
+from headgate.controlplane.core.snapshots import Snapshots
+from headgate.controlplane.core.teams import Teams
+from headgate.controlplane.core.tokens import Tokens
+from headgate.controlplane.native import TAGS, UseCases, native_routers
+from headgate.controlplane.native.authorise import Authority, Doorkeeper, principal_of
+from headgate.controlplane.native.document import openapi_document
+from headgate.controlplane.native.swagger import DOCUMENT, PAGE, swagger_routes
+from headgate.controlplane.settings import ControlPlaneSettings
+from headgate.controlplane.store.store import Store
+from headgate.controlplane.translate.compile import TeamCompiler
+from headgate.controlplane.xds.hub import Hub, HubSettings
+from headgate.controlplane.xds.metrics import XdsMetrics
+from headgate.controlplane.xds.server import XdsServer
+from headgate.kit.asgi.health import Health, health_routes
+from headgate.kit.asgi.problems import install
+from headgate.kit.asgi.requests import RequestMiddleware
+from headgate.kit.controls.faults import PermissionDenied, Unavailable
+from headgate.kit.observe.metrics import Metrics
+from headgate.kit.serve.http import HttpServer
+from headgate.kit.serve.loop import stop_on_signals
+from headgate.kit.serve.ports import ensure_free
+
+AUDIT_DAYS: Final = 90
+"""How long audit entries are kept."""
+REVISIONS_KEPT: Final = 1_000
+"""How many revisions of a team are kept."""
+PRUNE_EVERY_S: Final = 3_600.0
+LAG_LIMIT_S: Final = 10.0
+"""How long a team may be ahead of what is compiled here before this replica is not ready."""
+
+_log = structlog.get_logger("headgate.controlplane")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """A running replica. `first_token` is the admin token when the database was new, else None."""
+
+    settings: ControlPlaneSettings
+    store: Store
+    cases: UseCases
+    snapshots: Snapshots
+    xds: XdsServer
+    http: HttpServer
+    first_token: str | None
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return self.http.url
+
+
+async def serve(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> None:
+    """Run until SIGTERM or SIGINT, then finish what is under way. Raises the fault that kept it from starting.
+
+    The admin token of a new database is written to `admin_token_file`, or else shown on standard output, once.
+    """
+    stop = stop_on_signals()
+    async with control_plane(settings, gate=gate) as plane:
+        if plane.first_token is not None:
+            _hand_over(plane.first_token, settings)
+        # What lives until now lives on: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        stopped = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(plane.http.wait())
+        await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await asyncio.gather(ended) if ended.done() else ended.cancel()
+
+
+@asynccontextmanager
+async def control_plane(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> AsyncIterator[ControlPlane]:
+    """Open the store, start everything, and stop it in reverse order."""
+    for host, port, setting in (
+        (settings.api_host, settings.api_port, "api_port"),
+        (settings.xds_host, settings.xds_port, "xds_port"),
+    ):
+        if port:
+            ensure_free(host, port, setting)
+    async with AsyncExitStack() as stack:
+        store = await Store.open(settings.database_url, poll_interval=settings.poll_interval_ms / 1000)
+        stack.push_async_callback(store.close)
+        box = SecretBox(settings.encryption_key())
+        cases = use_cases(store, box, replica=settings.replica_id, gate=gate)
+        first_token = await cases.tokens.first_start()
+        metrics, health = Metrics(), Health()
+        snapshots = Snapshots(store, box.reveal, _compiler, poll=settings.poll_interval_ms / 1000)
+        await snapshots.start()
+        stack.push_async_callback(snapshots.stop)
+        await cases.dataplanes.start()
+        stack.push_async_callback(cases.dataplanes.stop)
+        xds = _xds_server(settings, snapshots, cases, metrics)
+        await xds.start()
+        stack.push_async_callback(xds.stop, settings.drain_seconds)
+        _watch(health, store, snapshots, xds)
+        app = build_app(settings, cases, metrics=metrics, health=health)
+        http = HttpServer(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            setting="api_port",
+            health=health,
+            drain_seconds=settings.drain_seconds,
+            linger_seconds=settings.drain_linger_ms / 1000,
+        )
+        await http.start()
+        stack.push_async_callback(http.stop)
+        pruning = asyncio.create_task(_prune_for_ever(store), name="prune")
+        stack.push_async_callback(_cancel, pruning)
+        yield ControlPlane(settings, store, cases, snapshots, xds, http, first_token)
+
+
+def use_cases(store: Store, box: SecretBox, *, replica: str, gate: Gate | None = None) -> UseCases:
+    """The use cases over a store. Nothing is started."""
+    return UseCases(
+        resources=Resources(store, preflight=Preflight(gate) if gate else None, secrets=box),
+        route_list=RouteList(store),
+        dataplanes=Dataplanes(store, replica=replica),
+        audit=AuditLog(store),
+        tokens=Tokens(store),
+        teams=Teams(store),
+    )
+
+
+def build_app(
+    settings: ControlPlaneSettings, cases: UseCases, *, metrics: Metrics | None = None, health: Health | None = None
+) -> FastAPI:
+    """The HTTP application over the use cases."""
+    metrics, health = metrics or Metrics(), health or Health()
+    app = FastAPI(title="Headgate API", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    for router in native_routers(cases, Authority(teams=cases.teams, audit=cases.audit, surface="native")):
+        # Not include_router: it would keep a second copy of every operation.
+        app.router.routes.extend(router.routes)
+    guard = None if settings.metrics_public else _may_read_metrics
+    app.router.routes.extend(health_routes(health, metrics, metrics_guard=guard))
+    app.router.routes.extend(swagger_routes(_document_endpoint(app)))
+    install(app)
+    app.add_middleware(Doorkeeper, tokens=cases.tokens, audit=cases.audit, public=_public_paths(settings))
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=metrics,
+        max_body_bytes=settings.max_request_body_bytes,
+        timeout_ms=settings.request_timeout_ms,
+    )
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of an application made by `build_app`."""
+    if not app.openapi_schema:
+        app.openapi_schema = openapi_document(app.router.routes, TAGS)
+    return app.openapi_schema
+
+
+def _document_endpoint(app: FastAPI) -> Any:
+    encoded: list[bytes] = []
+
+    async def document(_request: Request) -> Response:
+        if not encoded:
+            encoded.append(orjson.dumps(await asyncio.to_thread(openapi, app)))
+            app.openapi_schema = None
+        return Response(encoded[0], media_type="application/json")
+
+    return document
+
+
+def _public_paths(settings: ControlPlaneSettings) -> list[str]:
+    public = ["/health", "/ready"]
+    if settings.metrics_public:
+        public.append("/metrics")
+    if settings.docs_public:
+        public += [DOCUMENT, PAGE, f"{PAGE}/"]
+    return public
+
+
+async def _may_read_metrics(request: Request) -> None:
+    principal = principal_of(request)
+    if not principal.allows("*:read"):
+        raise PermissionDenied(
+            f"Token '{principal.name}' lacks the scope '*:read'.",
+            code="missing_scope",
+            hint="Create a token with '*:read', or set HEADGATE_METRICS_PUBLIC.",
+        )
+
+
+def _compiler(team: str) -> TeamCompiler:
+    return TeamCompiler(team, system_ca=certifi.contents())
+
+
+def _xds_server(settings: ControlPlaneSettings, snapshots: Snapshots, cases: UseCases, metrics: Metrics) -> XdsServer:
+    hub = Hub(
+        snapshots,
+        cases.dataplanes,
+        HubSettings(
+            identifier=settings.replica_id,
+            debounce=settings.debounce_ms / 1000,
+            grace=settings.break_grace_ms / 1000,
+            max_bytes=settings.max_response_bytes,
+            max_streams=settings.max_streams,
+        ),
+        metrics=XdsMetrics(metrics.registry),
+    )
+
+    async def denied(node: Node, reason: str) -> None:
+        await cases.audit.refused(Actor(node.id, "xds"), "connect", team=node.team, target=node.id, reason=reason)
+
+    return XdsServer(hub, settings, denied=denied)
+
+
+def _watch(health: Health, store: Store, snapshots: Snapshots, xds: XdsServer) -> None:
+    """What must hold for this replica to be ready."""
+    lag = _Lag(store, snapshots)
+
+    async def loaded() -> None:
+        if not snapshots.loaded:
+            raise Unavailable("the teams are still being read", code="snapshots_not_loaded")
+
+    async def listening() -> None:
+        if not xds.port:
+            raise Unavailable("the xDS server does not listen", code="xds_not_listening")
+
+    health.add("store", store.ping)
+    health.add("snapshots", loaded)
+    health.add("feed", lag.check)
+    health.add("xds", listening)
+
+
+class _Lag:
+    """Whether this replica keeps up with the store.
+
+    A write under way is no lag, so some time must pass; nor is a team that cannot be translated: it is
+    logged, keeps its last snapshot, and must not make every replica unready.
+    """
+
+    def __init__(self, store: Store, snapshots: Snapshots) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._since: dict[str, tuple[int, float]] = {}
+
+    async def check(self) -> None:
+        now = asyncio.get_running_loop().time()
+        since: dict[str, tuple[int, float]] = {}
+        for team, revision in (await self._store.team_revisions()).items():
+            snapshot = self._snapshots.current(team)
+            held = snapshot.revision if snapshot else -1
+            if held < revision and team not in self._snapshots.behind:
+                known = self._since.get(team)
+                since[team] = known if known and known[0] == held else (held, now)
+        self._since = since
+        if any(now - began > LAG_LIMIT_S for _, began in since.values()):
+            raise Unavailable("changes in the store have not been taken up", code="feed_lag")
+
+
+async def _prune_for_ever(store: Store) -> None:
+    while True:
+        await asyncio.sleep(PRUNE_EVERY_S)
+        try:
+            gone = await store.prune(audit_days=AUDIT_DAYS, revisions_keep=REVISIONS_KEPT)
+        except Exception:  # noqa: BLE001 - what is too old now is deleted an hour later
+            _log.exception("history not pruned")
+        else:
+            _log.info("history pruned", **gone)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _hand_over(token: str, settings: ControlPlaneSettings) -> None:
+    """Give the first admin token to whoever started this. It is kept nowhere else."""
+    file = settings.admin_token_file
+    if file is None:
+        sys.stdout.write(f"Admin token, shown this once: {token}\n")
+        sys.stdout.flush()
+        return
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as handle:
+        handle.write(token + "\n")
+    _log.info("admin token written", file=str(file))

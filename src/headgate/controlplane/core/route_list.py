@@ -1,11 +1,10 @@
 """The routes of one virtual host, a page at a time, in the order they are tried."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-
 from headgate.controlplane.core.changes import Page, Stored
+from headgate.controlplane.core.paging import check_limit, make_cursor, read_cursor
 from headgate.controlplane.store.store import Store
 from headgate.controlplane.store.view import StoredRow
-from headgate.kit.controls.faults import InvalidArgument, NotFound
+from headgate.kit.controls.faults import NotFound
 
 
 class RouteList:
@@ -29,7 +28,8 @@ class RouteList:
 
         A page starts behind the last route of the one before, wherever that has been moved or deleted since.
         """
-        after = _decode(cursor)
+        check_limit(limit)
+        after = tuple(read_cursor(cursor, int, str))
         async with self._store.read(team) as view:
             configs = await view.rows("route_config", [config])
             routes = await view.routes_of([config])
@@ -42,10 +42,12 @@ class RouteList:
             and name_contains.lower() in row.row.name[len(prefix) :].lower()
             and owner in (None, row.row.owner)
         ]
-        rest = [row for row in wanted if (row.row.position, row.row.name) > after]
+        rest = [row for row in wanted if not after or (row.row.position, row.row.name) > after]
         last = rest[limit - 1].row if len(rest) > limit else None
         return Page(
-            [_stored(team, row) for row in rest[:limit]], len(wanted), _encode(last.position, last.name) if last else ""
+            [_stored(team, row) for row in rest[:limit]],
+            len(wanted),
+            make_cursor(last.position, last.name) if last else "",
         )
 
 
@@ -74,19 +76,3 @@ def _stored(team: str, found: StoredRow) -> Stored:
         created_at=found.created_at,
         updated_at=found.updated_at,
     )
-
-
-def _encode(position: int, name: str) -> str:
-    return urlsafe_b64encode(f"{position}:{name}".encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[int, str]:
-    if not cursor:
-        return (-(1 << 63), "")
-    try:
-        position, _, name = urlsafe_b64decode(cursor.encode()).decode().partition(":")
-        return int(position), name
-    except ValueError:
-        raise InvalidArgument(
-            "the cursor is not one of ours", code="invalid_cursor", hint="start without one"
-        ) from None

@@ -1,6 +1,5 @@
 """What the Native API answers with: plain documents, written by orjson without another model in between."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -9,8 +8,8 @@ import orjson
 from starlette.responses import Response
 
 from headgate.controlplane.core.changes import Diff, Outcome, Page, Revision, Stored
+from headgate.controlplane.core.paging import make_cursor, read_cursor
 from headgate.controlplane.native.queries import Paging
-from headgate.kit.controls.faults import InvalidArgument
 
 T = TypeVar("T")
 
@@ -99,16 +98,7 @@ def revision(entry: Revision, *, changes: bool) -> dict[str, Any]:
 def listed(found: Mapping[str, T], paging: Paging, show: Callable[[T], Any]) -> Json:
     """One page of things that are all at hand, by key; the cursor is the last key of the page before."""
     keys = sorted(found)
-    rest = keys[bisect_right(keys, _key(paging.cursor)) if paging.cursor else 0 :]
+    after = read_cursor(paging.cursor, str)
+    rest = keys[bisect_right(keys, after[0]) if after else 0 :]
     shown, more = rest[: paging.limit], len(rest) > paging.limit
-    cursor = urlsafe_b64encode(shown[-1].encode()).decode() if more else ""
-    return page(Page([found[key] for key in shown], len(keys), cursor), show)
-
-
-def _key(cursor: str) -> str:
-    try:
-        return urlsafe_b64decode(cursor.encode()).decode()
-    except ValueError:
-        raise InvalidArgument(
-            "the cursor is not one of ours", code="invalid_cursor", hint="start without one"
-        ) from None
+    return page(Page([found[key] for key in shown], len(keys), make_cursor(shown[-1]) if more else ""), show)

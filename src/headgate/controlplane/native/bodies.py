@@ -97,7 +97,20 @@ async def read_spec(request: Request, *media_types: str) -> dict[str, Any]:
     return value
 
 
-def relocated(fault: Fault, prefix: str) -> Fault:
-    """The same fault with its pointers put behind `prefix`: where the document stands in the body."""
-    fault.violations = tuple(Violation(prefix + each.pointer, each.message, each.hint) for each in fault.violations)
+def relocated(fault: Fault, *, spec: str = "", name: str = "") -> Fault:
+    """The same fault with its pointers moved to where the parts of the change stand in the body.
+
+    `spec` and `name` are the pointers of those parts; "" when the name is in the path.
+    """
+    fault.violations = tuple(
+        Violation(_moved(fault.code, each.pointer, spec, name), each.message, each.hint) for each in fault.violations
+    )
     return fault
+
+
+def _moved(code: str, pointer: str, spec: str, name: str) -> str:
+    if code == "invalid_name":
+        return name
+    if code == "unknown_route" and pointer == "/before":
+        return ""
+    return spec + pointer

@@ -1,5 +1,6 @@
 """`POST /api/v1/native/changes`: several resources in one revision, or none of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -19,6 +20,9 @@ from headgate.controlplane.native.describe import REVISED, answer, body
 from headgate.controlplane.native.examples import CHANGES
 from headgate.controlplane.native.queries import Writing
 from headgate.kit.controls.faults import Fault, Violation
+
+_BESIDE = {"invalid_name": "/name", "unknown_route": "/before"}
+"""Codes of faults that are about what stands beside the specification, and where."""
 
 
 class OneChange(Body):
@@ -67,7 +71,10 @@ def add_changes(router: APIRouter, resources: Resources, audit: AuditLog, author
                 message=writing.message,
             )
         except Fault as fault:
-            fault.violations = tuple(_relocate(each, len(wanted.changes)) for each in fault.violations)
+            fault.violations = tuple(
+                Violation(_relocate(fault, each.pointer, wanted.changes), each.message, each.hint)
+                for each in fault.violations
+            )
             raise
         return Json(outcome(done), headers={REVISION_HEADER: str(done.revision)})
 
@@ -96,10 +103,15 @@ def _change(index: int, wanted: OneChange) -> Change:
     )
 
 
-def _relocate(violation: Violation, count: int) -> Violation:
+def _relocate(fault: Fault, pointer: str, changes: Sequence[OneChange]) -> str:
     """Point into the body: the use case points into the one document, or starts with the change's index."""
-    index, rest = "0", violation.pointer
-    if count > 1:
-        index, slash, rest = violation.pointer.removeprefix("/").partition("/")
+    index, rest = "0", pointer
+    if len(changes) > 1:
+        index, slash, rest = pointer.removeprefix("/").partition("/")
         rest = slash + rest
-    return Violation(f"/changes/{index}/spec{rest}", violation.message, violation.hint)
+        if not index.isdecimal():
+            return pointer
+    at = f"/changes/{index}"
+    if fault.code in _BESIDE and rest == _BESIDE[fault.code]:
+        return at + rest
+    return at if changes[int(index)].spec is None else f"{at}/spec{rest}"

@@ -55,7 +55,7 @@ def add_dataplanes(router: APIRouter, dataplanes: Dataplanes, authorise: Authori
         caller: Annotated[Caller, Depends(may_write)], node_id: Annotated[Id, Path(alias="id")]
     ) -> Response:
         await dataplanes.forget(caller.team, node_id)
-        return Response(status_code=HTTPStatus.NO_CONTENT)
+        return Response(status_code=HTTPStatus.NO_CONTENT.value)
 
 
 def _shown(status: DataplaneStatus) -> dict[str, Any]:

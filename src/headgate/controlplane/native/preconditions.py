@@ -12,12 +12,12 @@ from fastapi import Header
 
 from headgate.kit.controls.faults import InvalidArgument, Violation
 
-_ETAG = re.compile(r'^(W/)?"[\x21\x23-\x7e\x80-\xff]*"$')
+_ETAG = re.compile(r'\*|(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """What must hold before a write. `if_match` is one ETag or "*"; `absent` says the resource must not exist."""
+    """What must hold before a write. `if_match` is ETags or "*"; `absent` says the resource must not exist."""
 
     if_match: str | None = None
     absent: bool = False
@@ -26,17 +26,17 @@ class Precondition:
 def must_match(
     if_match: Annotated[
         str | None,
-        Header(alias="If-Match", description="The ETag the resource must have, or `*`: it must exist. Else 412."),
+        Header(alias="If-Match", description="The ETag the resource must have, or `*`: it must exist; else 412."),
     ] = None,
 ) -> Precondition:
     """Read the precondition of a PATCH or DELETE."""
-    return Precondition(if_match=_one_etag("If-Match", if_match))
+    return Precondition(if_match=_etags("If-Match", if_match))
 
 
 def must_match_or_be_absent(
     if_match: Annotated[
         str | None,
-        Header(alias="If-Match", description="The ETag the resource must have, or `*`: it must exist. Else 412."),
+        Header(alias="If-Match", description="The ETag the resource must have, or `*`: it must exist; else 412."),
     ] = None,
     if_none_match: Annotated[
         str | None, Header(alias="If-None-Match", description="`*`: the resource must not exist yet. Else 412.")
@@ -62,15 +62,16 @@ def not_modified(if_none_match: str | None, etag: str) -> bool:
     return etag in held or held == ["*"]
 
 
-def _one_etag(header: str, value: str | None) -> str | None:
-    if value is None or value.strip() == "*":
-        return value and "*"
-    value = value.strip()
-    if re.fullmatch(r"\w+", value):
-        raise _bad_header(header, "an ETag stands in double quotes", f'send {header}: "{value}"')
-    if not _ETAG.match(value):
-        raise _bad_header(header, "must be one ETag in double quotes, or *", f'send {header}: "12"')
-    return value
+def _etags(header: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    for item in value.split(","):
+        etag = item.strip()
+        if re.fullmatch(r"\w+", etag):
+            raise _bad_header(header, "an ETag stands in double quotes", f'send {header}: "{etag}"')
+        if not _ETAG.fullmatch(etag):
+            raise _bad_header(header, "must be ETags in double quotes, or *", f'send {header}: "12"')
+    return value.strip()
 
 
 def _bad_header(header: str, message: str, hint: str) -> InvalidArgument:

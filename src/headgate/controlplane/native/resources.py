@@ -87,7 +87,7 @@ def _add_reads(router: APIRouter, kind: Kind, resources: Resources, may_read: Ma
         stored = await resources.get(caller.team, kind, name)
         headers = {"ETag": stored.etag}
         if not_modified(if_none_match, stored.etag):
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+            return Response(status_code=HTTPStatus.NOT_MODIFIED.value, headers=headers)
         return Json(resource(stored), headers=headers)
 
 
@@ -109,7 +109,7 @@ def _add_create_and_put(router: APIRouter, kind: Kind, writer: Writer, may_write
         request: Request, caller: Annotated[Caller, Depends(may_write)], writing: Annotated[Writing, Depends()]
     ) -> Response:
         new = await read(request, NewResource)
-        return await writer.write(caller, Change("create", kind, new.name, new.spec), writing, at="/spec")
+        return await writer.write(caller, Change("create", kind, new.name, new.spec), writing, wrapped=True)
 
     @router.put(
         f"{path}/{{name}}",

@@ -99,7 +99,7 @@ def _add_reads(router: APIRouter, resources: Resources, route_list: RouteList, m
         stored = await resources.get(caller.team, "route", f"{config}/{host}/{name}")
         headers = {"ETag": stored.etag}
         if not_modified(if_none_match, stored.etag):
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+            return Response(status_code=HTTPStatus.NOT_MODIFIED.value, headers=headers)
         return Json(resource(stored), headers=headers)
 
 
@@ -153,7 +153,7 @@ def _add_create_and_put(router: APIRouter, writer: Writer, may_write: May) -> No
     ) -> Response:
         spec = await read_spec(request)
         row_name = f"{config}/{host}/{name}"
-        change = Change("put", "route", row_name, _same_name(spec, name), if_match=condition.if_match, before=before)
+        change = Change("put", "route", row_name, spec, if_match=condition.if_match, before=before)
         return await writer.write(caller, change, writing, absent=condition.absent)
 
 
@@ -179,8 +179,6 @@ def _add_patch_and_delete(router: APIRouter, writer: Writer, may_write: May) -> 
         before: Before = None,
     ) -> Response:
         patch = await read_spec(request, MERGE_PATCH, JSON)
-        if "name" in patch:
-            _same_name(patch, name)
         row_name = f"{config}/{host}/{name}"
         change = Change("patch", "route", row_name, patch, if_match=condition.if_match, before=before)
         return await writer.write(caller, change, writing)
@@ -214,12 +212,3 @@ def _name_of(spec: dict[str, Any]) -> str:
         message = "is required" if name is None else "must be 1 to 200 of A-Z, a-z, 0-9 and '._~:-'"
         raise invalid([Violation("/name", message, "the name of the new route, unique in its virtual host")])
     return name
-
-
-def _same_name(spec: dict[str, Any], name: str) -> dict[str, Any]:
-    """The specification with the path's name, which it may leave out but not contradict."""
-    given = spec.get("name", name)
-    if given != name:
-        message = f"is {given!r:.210}, and the path says '{name}'"
-        raise invalid([Violation("/name", message, "routes are not renamed: create the new one, then delete the old")])
-    return {**spec, "name": name}

@@ -38,13 +38,32 @@ class ResourceShape(Shape):
     updated_at: datetime
 
 
+class Certificate(Shape):
+    """What is shown of a certificate."""
+
+    subject: str
+    subject_alt_names: list[str]
+    not_before: datetime
+    not_after: datetime
+    serial: str
+    sha256: str
+
+
 class SecretSummary(Shape):
     """What is shown of a secret. Its content cannot be read back."""
 
+    type: Literal["tls_certificate", "trusted_ca"]
     fingerprint: str
-    """Tells two secrets apart."""
-    summary: dict[str, Any]
-    """What kind it is and, of certificates, subject, names and validity."""
+    """Tells two secrets apart: equal content has an equal fingerprint."""
+    certificates: list[Certificate] = []
+    """Of a `trusted_ca`."""
+    subject: str = ""
+    """Of a `tls_certificate`, as what follows."""
+    subject_alt_names: list[str] = []
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    serial: str = ""
+    sha256: str = ""
 
 
 class Change(Shape):

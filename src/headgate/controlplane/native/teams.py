@@ -65,7 +65,9 @@ def add_teams(router: APIRouter, teams: Teams, authorise: Authorise) -> None:
         new = await read(request, NewTeam)
         team = await teams.create(caller.actor, new.name)
         return Json(
-            asdict(team), status_code=HTTPStatus.CREATED, headers={"Location": f"{router.prefix}/teams/{team.name}"}
+            asdict(team),
+            status_code=HTTPStatus.CREATED.value,
+            headers={"Location": f"{router.prefix}/teams/{team.name}"},
         )
 
 

@@ -105,7 +105,7 @@ def _add_writes(router: APIRouter, tokens: Tokens, authorise: Authorise) -> None
         location = f"{router.prefix}/tokens/{info.id}"
         return Json(
             {**_shown(info), "token": secret},
-            status_code=HTTPStatus.CREATED,
+            status_code=HTTPStatus.CREATED.value,
             headers={"Location": location, **NO_STORE},
         )
 

@@ -26,12 +26,12 @@ class Writer:
         self._locate = locate
 
     async def write(
-        self, caller: Caller, change: Change, writing: Writing, *, absent: bool = False, at: str = ""
+        self, caller: Caller, change: Change, writing: Writing, *, absent: bool = False, wrapped: bool = False
     ) -> Response:
         """Make the change and answer with the resource; with the outcome when it is a dry run.
 
-        `absent` is the precondition that there is no such resource yet; `at` is the pointer of the
-        specification in the body.
+        `absent` is the precondition that there is no such resource yet; `wrapped` says that the body is
+        `{"name", "spec"}`, not the specification itself.
         """
         if absent:
             change = replace(change, operation="create")
@@ -43,7 +43,7 @@ class Writer:
             if absent and isinstance(fault, AlreadyExists) and fault.code == "already_exists":
                 hint = "it exists: read it, then send If-Match"
                 raise Aborted(fault.message, code="etag_mismatch", hint=hint) from None
-            raise relocated(fault, at) from None
+            raise (relocated(fault, spec="/spec", name="/name") if wrapped else relocated(fault)) from None
         return Json(outcome(done)) if writing.dry_run else await self._answer(caller.team, change, done)
 
     async def delete(self, caller: Caller, change: Change, writing: Writing) -> Response:
@@ -53,15 +53,15 @@ class Writer:
         )
         if writing.dry_run:
             return Json(outcome(done))
-        return Response(status_code=HTTPStatus.NO_CONTENT, headers={REVISION_HEADER: str(done.revision)})
+        return Response(status_code=HTTPStatus.NO_CONTENT.value, headers={REVISION_HEADER: str(done.revision)})
 
     async def _answer(self, team: str, change: Change, done: Outcome) -> Response:
         diff = next(diff for diff in done.diffs if (diff.kind, diff.name) == (change.kind, change.name))
         stored = await self._read_back(team, diff)
         headers = {"ETag": stored.etag, REVISION_HEADER: str(done.revision)}
-        status = HTTPStatus.OK
+        status = HTTPStatus.OK.value
         if diff.what == "created":
-            status = HTTPStatus.CREATED
+            status = HTTPStatus.CREATED.value
             headers["Location"] = self._locate(diff.name)
         return Json(resource(stored), status_code=status, headers=headers)
 
