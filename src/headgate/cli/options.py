@@ -16,7 +16,15 @@ TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file
 PLATFORM_FILE = "platform.json"
 """Where `headgate up` leaves the addresses of what it runs, for the other commands."""
 
-VARIABLES = ("HEADGATE_API", "HEADGATE_TOKEN", "HEADGATE_TEAM", "HEADGATE_OUTPUT", "HEADGATE_TRACEBACK")
+VARIABLES = (
+    "HEADGATE_API",
+    "HEADGATE_TOKEN",
+    "HEADGATE_TEAM",
+    "HEADGATE_OUTPUT",
+    "HEADGATE_TRACEBACK",
+    "HEADGATE_DEMO",
+    "HEADGATE_DEMO_PORT",
+)
 """Environment variables of the command line that are no settings of a server."""
 
 

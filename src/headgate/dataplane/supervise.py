@@ -32,13 +32,18 @@ _LONGEST_LINE = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a child is. `restarts` counts since the supervisor started; `reason` says why it is not live."""
+    """How a child is.
+
+    `restarts` counts since the supervisor started; `reason` says why it is not live, and `retry_in` in how many
+    seconds it will be started again.
+    """
 
     name: str
     state: State
     pid: int | None = None
     restarts: int = 0
     reason: str = ""
+    retry_in: float = 0.0
     version: str = ""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -170,7 +175,7 @@ class Supervisor:
                 break
             failures = 1 if seconds_live >= self.child.back_off.stable else failures + 1
             pause = self.child.back_off.pause(failures, secrets.SystemRandom().random())
-            self._move("backing_off", pid=None, reason=f"{reason}; restart in {pause:.1f} s")
+            self._move("backing_off", pid=None, reason=reason, retry_in=round(pause, 3))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             self._status = replace(self._status, restarts=self._status.restarts + 1)
@@ -191,7 +196,7 @@ class Supervisor:
             )
         except OSError as error:
             return f"could not be started: {error.strerror}", 0.0
-        self._move("starting", pid=process.pid, reason="")
+        self._move("starting", pid=process.pid, reason="", retry_in=0.0)
         pumps = [asyncio.create_task(self._pump(*pair)) for pair in self._pairs(process)]
         probe = asyncio.create_task(self._probe())
         gone = asyncio.create_task(process.wait())
@@ -236,7 +241,8 @@ class Supervisor:
 
     def _why(self, code: int) -> str:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
-        said = next((line.strip() for line in reversed(self._tail) if line.strip()), "")
+        lines = [line.strip() for line in reversed(self._tail) if line.strip()]
+        said = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
         return f"{how}: {said[:300]}" if said and code > 0 else how
 
     def _move(self, state: State, **changes: object) -> None:
