@@ -160,6 +160,7 @@ def build_app(
     """The HTTP application over the use cases."""
     metrics, health = metrics or Metrics(), health or Health()
     app = FastAPI(title="Headgate API", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.page_limit_max = settings.page_limit_max
     for router in native_routers(cases, Authority(teams=cases.teams, audit=cases.audit, surface="native")):
         # Not include_router: it would keep a second copy of every operation.
         app.router.routes.extend(router.routes)

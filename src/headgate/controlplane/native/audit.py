@@ -12,7 +12,7 @@ from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.native.answers import page
 from headgate.controlplane.native.authorise import chosen_team
 from headgate.controlplane.native.describe import answer
-from headgate.controlplane.native.queries import Paging
+from headgate.controlplane.native.queries import Page
 
 Since = Annotated[AwareDatetime | None, Query(description="From this time on (RFC 3339, with a time zone).")]
 Until = Annotated[AwareDatetime | None, Query(description="Before this time (RFC 3339, with a time zone).")]
@@ -34,7 +34,7 @@ def add_audit(router: APIRouter, audit: AuditLog, authorise: Authorise) -> None:
         *,
         request: Request,
         caller: Annotated[Caller, Depends(authorise("audit:read"))],
-        paging: Annotated[Paging, Depends()],
+        paging: Page,
         actor: By = "",
         action: Action = "",
         since: Since = None,

@@ -12,7 +12,7 @@ from headgate.controlplane.core.dataplane_state import DataplaneStatus
 from headgate.controlplane.core.dataplanes import Dataplanes
 from headgate.controlplane.native.answers import Json, listed
 from headgate.controlplane.native.describe import answer
-from headgate.controlplane.native.queries import Paging
+from headgate.controlplane.native.queries import Page
 
 Id = Annotated[str, Path(max_length=500, description="The dataplane's id: `node.id` of its Envoy.")]
 
@@ -27,9 +27,7 @@ def add_dataplanes(router: APIRouter, dataplanes: Dataplanes, authorise: Authori
         summary="List dataplanes",
         responses={200: answer("One page, by id.", "DataplanePage")},
     )
-    async def list_dataplanes(
-        caller: Annotated[Caller, Depends(may_read)], paging: Annotated[Paging, Depends()]
-    ) -> Response:
+    async def list_dataplanes(caller: Annotated[Caller, Depends(may_read)], paging: Page) -> Response:
         found = {status.id: status for status in await dataplanes.list(caller.team)}
         return listed(found, paging, _shown)
 

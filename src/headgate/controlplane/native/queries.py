@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.responses import Response
@@ -12,9 +12,12 @@ from starlette.responses import Response
 from headgate.kit.controls.faults import InvalidArgument, Violation
 from headgate.kit.controls.validation import did_you_mean
 
-MAX_LIMIT = 500
+DEFAULT_LIMIT = 50
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items per page.")]
+Limit = Annotated[
+    int | None,
+    Query(ge=1, description=f"Items per page, {DEFAULT_LIMIT} unless given; 500 at most, unless configured."),
+]
 Cursor = Annotated[str, Query(max_length=1024, description="`next_cursor` of the page before.")]
 DryRun = Annotated[bool, Query(description="Say what would change, and change nothing.")]
 Message = Annotated[str, Query(max_length=500, description="Why; kept with the revision.")]
@@ -24,8 +27,19 @@ Message = Annotated[str, Query(max_length=500, description="Why; kept with the r
 class Paging:
     """Which page of a list."""
 
-    limit: Limit = 50
-    cursor: Cursor = ""
+    limit: int
+    cursor: str
+
+
+async def paging(request: Request, limit: Limit = None, cursor: Cursor = "") -> Paging:
+    """Read which page is asked for. `app.state.page_limit_max` is the most there may be on one."""
+    most: int = request.app.state.page_limit_max
+    if limit is not None and limit > most:
+        raise _refusal(f"query parameter 'limit' must be from 1 to {most}", "take the rest with next_cursor")
+    return Paging(limit or min(DEFAULT_LIMIT, most), cursor)
+
+
+Page = Annotated[Paging, Depends(paging)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from headgate.controlplane.native.preconditions import (
     must_match_or_be_absent,
     not_modified,
 )
-from headgate.controlplane.native.queries import Paging, Writing
+from headgate.controlplane.native.queries import Page, Writing
 from headgate.controlplane.native.shapes import TITLES
 from headgate.controlplane.native.writes import Writer
 
@@ -63,7 +63,7 @@ def _add_reads(router: APIRouter, kind: Kind, resources: Resources, may_read: Ma
     )
     async def list_resources(
         caller: Annotated[Caller, Depends(may_read)],
-        paging: Annotated[Paging, Depends()],
+        paging: Page,
         name_contains: NameContains = "",
         owner: Owner = None,
     ) -> Response:

@@ -9,7 +9,7 @@ from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.native.answers import REVISION_HEADER, Json, outcome, page, revision
 from headgate.controlplane.native.describe import REVISED, answer
-from headgate.controlplane.native.queries import DryRun, Paging
+from headgate.controlplane.native.queries import DryRun, Page
 
 Number = Annotated[int, Path(ge=0, le=2**63 - 1, description="The revision.")]
 
@@ -24,9 +24,7 @@ def add_revisions(router: APIRouter, resources: Resources, authorise: Authorise)
         summary="List revisions, newest first",
         responses={200: answer("One page, without the changes.", "RevisionPage")},
     )
-    async def list_revisions(
-        caller: Annotated[Caller, Depends(may_read)], paging: Annotated[Paging, Depends()]
-    ) -> Response:
+    async def list_revisions(caller: Annotated[Caller, Depends(may_read)], paging: Page) -> Response:
         found = await resources.revisions(caller.team, limit=paging.limit, cursor=paging.cursor)
         return page(found, lambda entry: revision(entry, changes=False))
 

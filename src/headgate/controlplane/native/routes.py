@@ -19,7 +19,7 @@ from headgate.controlplane.native.bodies import JSON, MERGE_PATCH, invalid, read
 from headgate.controlplane.native.describe import CREATED, ETAG, REVISED, WRITTEN, answer, body, patch_schema
 from headgate.controlplane.native.examples import PATCHES, ROUTE
 from headgate.controlplane.native.preconditions import Precondition, must_match, must_match_or_be_absent, not_modified
-from headgate.controlplane.native.queries import Paging, Writing
+from headgate.controlplane.native.queries import Page, Writing
 from headgate.controlplane.native.resources import IfNoneMatch, May, NameContains, Owner
 from headgate.controlplane.native.writes import Writer
 from headgate.kit.controls.faults import Violation
@@ -65,7 +65,7 @@ def _add_reads(router: APIRouter, resources: Resources, route_list: RouteList, m
         caller: Annotated[Caller, Depends(may_read)],
         config: Config,
         host: Host,
-        paging: Annotated[Paging, Depends()],
+        paging: Page,
         name_contains: NameContains = "",
         owner: Owner = None,
     ) -> Response:

@@ -12,7 +12,7 @@ from headgate.controlplane.core.teams import Teams
 from headgate.controlplane.native.answers import Json, listed
 from headgate.controlplane.native.bodies import Body, read
 from headgate.controlplane.native.describe import answer, body
-from headgate.controlplane.native.queries import Paging
+from headgate.controlplane.native.queries import Page
 from headgate.kit.controls.faults import NotFound
 
 Name = Annotated[str, Path(max_length=100, description="The team's name.")]
@@ -34,9 +34,7 @@ def add_teams(router: APIRouter, teams: Teams, authorise: Authorise) -> None:
         description="A token of a team sees that one only.",
         responses={200: answer("One page, by name.", "TeamPage")},
     )
-    async def list_teams(
-        caller: Annotated[Caller, Depends(authorise("teams:read"))], paging: Annotated[Paging, Depends()]
-    ) -> Response:
+    async def list_teams(caller: Annotated[Caller, Depends(authorise("teams:read"))], paging: Page) -> Response:
         seen = {team.name: team for team in await teams.list() if caller.principal.sees(team.name)}
         return listed(seen, paging, asdict)
 

@@ -16,7 +16,7 @@ from headgate.controlplane.native.authorise import chosen_team
 from headgate.controlplane.native.bodies import Body, read
 from headgate.controlplane.native.describe import answer, body
 from headgate.controlplane.native.examples import NEW_TOKEN
-from headgate.controlplane.native.queries import Paging
+from headgate.controlplane.native.queries import Page
 from headgate.kit.controls.faults import NotFound
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -63,7 +63,7 @@ def _add_reads(router: APIRouter, tokens: Tokens, authorise: Authorise) -> None:
     async def list_tokens(
         request: Request,
         caller: Annotated[Caller, Depends(authorise("tokens:read"))],
-        paging: Annotated[Paging, Depends()],
+        paging: Page,
     ) -> Response:
         found = await tokens.list(chosen_team(request, caller), limit=paging.limit, cursor=paging.cursor)
         return page(found, _shown)
