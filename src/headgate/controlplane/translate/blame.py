@@ -73,10 +73,12 @@ def proto_path(body: Message, reason: str) -> str:
 
 def _constraint_path(body: Message, reason: str) -> str:
     steps = re.findall(r"(\w+)ValidationError\.(\w+)(?:\[([^\]]+)\])?", reason)
-    found = next((item for item in walk(body) if _named(item.value, steps[0][0])), None)
-    if found is None:
+    # The first steps may be about what is around the resource.
+    while steps and not any(_named(item.value, steps[0][0]) for item in walk(body)):
+        steps.pop(0)
+    if not steps:
         return ""
-    path, message = found
+    path, message = next(item for item in walk(body) if _named(item.value, steps[0][0]))
     for _, field_name, index in steps:
         field = next(
             (f for f in message.DESCRIPTOR.fields if f.name.replace("_", "") == field_name.replace("_", "").lower()),
