@@ -135,9 +135,10 @@ async def list_refusals(
     store: "Store", *, team: str | None = None, dataplane_id: str | None = None
 ) -> list[RefusalRecord]:
     """Return the refusals of a team or a data plane (or all), newest first."""
-    query = select(refusals).order_by(refusals.c.at.desc(), refusals.c.resource)
+    query = select(refusals).select_from(refusals).order_by(refusals.c.at.desc(), refusals.c.resource)
     if team is not None:
-        query = query.join(dataplanes).join(teams).where(teams.c.name == team)
+        query = query.join(dataplanes, dataplanes.c.id == refusals.c.dataplane_id)
+        query = query.join(teams, teams.c.id == dataplanes.c.team_id).where(teams.c.name == team)
     if dataplane_id is not None:
         query = query.where(refusals.c.dataplane_id == dataplane_id)
     async with store.reading() as connection:
