@@ -17,7 +17,9 @@ async def test_a_current_etag_lets_the_write_through(api):
     etag = (await api.put("/clusters/c", json=cluster(2), headers={"if-match": etag})).headers["etag"]
     answer = await api.patch("/clusters/c", json={"connect_timeout_ms": 5}, headers={"if-match": f'"1", {etag}'})
     assert answer.status_code == 200
-    assert (await api.patch("/clusters/c", json={"connect_timeout_ms": 6}, headers={"if-match": "*"})).status_code == 200
+    assert (
+        await api.patch("/clusters/c", json={"connect_timeout_ms": 6}, headers={"if-match": "*"})
+    ).status_code == 200
     etag = (await api.get("/clusters/c")).headers["etag"]
     assert (await api.delete("/clusters/c", headers={"if-match": etag})).status_code == 204
 

@@ -217,4 +217,6 @@ async def test_another_team_sees_nothing(ready, running):
     other = {"x-headgate-team": "default"}
     assert (await ready.get("/clusters/mine", headers=other)).status_code == 404
     assert (await ready.get("/clusters", headers=other)).json()["items"] == []
-    assert (await ready.put("/route-configs/x", json=route_config(route("a", to="mine")), headers=other)).status_code == 409
+    assert (
+        await ready.put("/route-configs/x", json=route_config(route("a", to="mine")), headers=other)
+    ).status_code == 409

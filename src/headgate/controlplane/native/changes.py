@@ -61,12 +61,13 @@ def add_changes(router: APIRouter, resources: Resources, audit: AuditLog, author
     ) -> Response:
         wanted = await read(request, ManyChanges)
         await _require_scopes(wanted, caller, audit)
+        changes = [_change(index, change) for index, change in enumerate(wanted.changes)]
         writing = replace(writing, dry_run=writing.dry_run or wanted.dry_run, message=wanted.message or writing.message)
         try:
             done = await resources.apply(
                 caller.actor,
                 caller.team,
-                [_change(index, change) for index, change in enumerate(wanted.changes)],
+                changes,
                 dry_run=writing.dry_run,
                 message=writing.message,
             )
