@@ -122,8 +122,8 @@ class Tokens:
         Raises Unauthenticated: `invalid_token` for one that was never made, `token_revoked`, `token_expired`.
         """
         # Found by the hash of 256 random bits: how long the search takes says nothing about any token.
-        hashed = digest(presented)
-        record = await find_token(self._store, hash_=hashed) if is_token(presented) else None
+        hashed = digest(presented) if is_token(presented) else ""
+        record = await find_token(self._store, hash_=hashed) if hashed else None
         if record is None or not same(record.hash, hashed):
             raise _unauthenticated("The token is not known here.", "invalid_token")
         now = self._clock()

@@ -115,7 +115,7 @@ async def revoke_token(store: "Store", token_id: str, entry: AuditEntry) -> Toke
 
 async def touch_token(store: "Store", token_id: str, at: datetime, *, unless_within: timedelta) -> None:
     """Note that a token was used, unless that was noted a moment ago."""
-    stale = tokens.c.last_used_at.is_(None) | (tokens.c.last_used_at < at - unless_within)
+    stale = tokens.c.last_used_at.is_(None) | (tokens.c.last_used_at <= at - unless_within)
     async with store.transaction() as connection:
         await connection.execute(update(tokens).where(tokens.c.id == token_id, stale).values(last_used_at=at))
 
