@@ -37,14 +37,11 @@ class Failure(click.ClickException):
         self.violations = violations
         self.problem = problem
         self.details = details
+        self.form = "table"
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it to standard error; as JSON when the command was asked for JSON."""
-        from headgate.cli.options import Options
-
-        context = click.get_current_context(silent=True)
-        options = context.find_object(Options) if context else None
-        if options and options.output == "json":
+        if self.form == "json":
             click.echo(json.dumps(self.as_problem()), err=True, file=file)
             return
         click.echo(click.style("error: ", fg="red") + self.message, err=True, file=file)

@@ -122,7 +122,10 @@ def edit(options: Options, kind: str, name: str, wait: float) -> None:
 @wait_option
 @click.pass_obj
 def delete(options: Options, kind: str, name: str, yes: bool, wait: float) -> None:
-    """Delete a resource. Refused while another names it."""
+    """Delete a resource.
+
+    Refused while another names it.
+    """
     confirm(f"Delete {kind} '{name}'?", yes)
     with Client(options) as client:
         _, answer = client.request("DELETE", _path(kind, name))

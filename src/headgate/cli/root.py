@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "token": ("headgate.cli.tokens:token", "Tokens: who may do what."),
     "team": ("headgate.cli.teams:team", "Teams: whose configuration is whose."),
     "dataplane": ("headgate.cli.dataplanes:dataplane", "Envoys: their bootstrap, and those that were here."),
-    "config": ("headgate.cli.config:config", "Show every setting and where it came from."),
+    "config": ("headgate.cli.config:config", "Show every setting: its value, and where it came from."),
 }
 
 
@@ -53,6 +53,21 @@ class Verbs(click.Group):
         """Write the table, importing nothing."""
         with formatter.section("Verbs"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in VERBS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; whatever it raises leaves as a Failure that knows in which form to be shown."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError) as error:
+            if isinstance(error, Failure):
+                error.form = options(ctx).output
+            raise
+        except Exception as error:
+            if os.environ.get("HEADGATE_TRACEBACK"):
+                raise
+            failure = as_failure(error)
+            failure.form = options(ctx).output
+            raise failure from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -107,28 +122,18 @@ def run() -> NoReturn:
     """Run the command line and leave with its exit code; never with a traceback."""
     try:
         code = cli.main(standalone_mode=False, prog_name="headgate")
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as abort:
+        if isinstance(abort.__cause__, KeyboardInterrupt):
+            sys.exit(130)
         click.echo("aborted", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - a user is never shown a traceback
-        failure = _last_resort(error)
-        failure.show()
-        sys.exit(failure.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _last_resort(error: Exception) -> Failure:
-    if os.environ.get("HEADGATE_TRACEBACK"):
-        raise error
-    return as_failure(error)
 
 
 def options(ctx: click.Context) -> Options:

@@ -1,0 +1,159 @@
+"""`headgate import openapi`: publish what an OpenAPI document describes."""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from headgate.cli.client import PLATFORM, Client
+from headgate.cli.converge import wait_option, wait_until_acknowledged
+from headgate.cli.diffs import show_outcome, summary
+from headgate.cli.documents import read
+from headgate.cli.failures import FAILED, Failure, of_problem
+from headgate.cli.options import Options
+from headgate.cli.output import show, table
+
+_NDJSON = "application/x-ndjson"
+_MOST = 40
+
+
+@click.group(name="import")
+def import_() -> None:
+    """Publish what a document describes."""
+
+
+@import_.command()
+@click.argument("source", metavar="FILE_OR_URL")
+@click.option("--name", help="Name of the API; unless given, made from the file's.")
+@click.option("--upstream", metavar="URL", help="Where the API is, instead of the document's servers.")
+@click.option("--path", metavar="PATH", help="Path prefix at the gateway, taken off before the upstream sees it.")
+@click.option("--domain", metavar="HOST", help="Only for requests to this host; unless given, any.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before routes are removed.")
+@click.option("--all", "show_all", is_flag=True, help="List every operation that is not routed.")
+@wait_option
+@click.pass_obj
+def openapi(
+    options: Options, /, source: str, *, dry_run: bool, yes: bool, show_all: bool, wait: float, **given: Any
+) -> None:
+    """Publish the operations of an OpenAPI document (2.0 to 3.2, JSON or YAML, also gzipped).
+
+    FILE_OR_URL is a file, - for standard input, or a URL on this machine. Importing again applies the
+    difference; importing the same again changes nothing.
+    """
+    content = read(source)
+    query = {**given, "name": given["name"] or _name(source)}
+    with Client(options) as client:
+        if not dry_run and not yes and _asks():
+            plan = _send(client, options, {**query, "dry_run": True}, content, "planning")
+            _ask_about_removals(plan)
+        report = _send(client, options, {**query, "dry_run": dry_run}, content, "importing")
+        _show(options, report, show_all=show_all)
+        if not dry_run:
+            wait_until_acknowledged(client, options, report["revision"], wait)
+
+
+def _name(source: str) -> str:
+    """A name from a file name or a URL. Raises UsageError when there is none in it."""
+    last = urlsplit(source).path if "://" in source else source
+    stem = PurePath(last).name.removesuffix(".gz").rsplit(".", 1)[0].lower()
+    name = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:100].strip("-")
+    if source == "-" or not name:
+        raise click.UsageError("--name is needed: there is no file name to make one from.")
+    return name
+
+
+def _asks() -> bool:
+    return sys.stdin.isatty()
+
+
+def _ask_about_removals(plan: Mapping[str, Any]) -> None:
+    removed = [diff["name"] for diff in plan["diffs"] if diff["what"] == "deleted"]
+    if removed:
+        click.echo("\n".join(f"- {name}" for name in removed[:_MOST]), err=True)
+        click.confirm(f"{len(removed)} of what was imported before will be removed. Go on?", abort=True, err=True)
+
+
+def _send(client: Client, options: Options, query: Mapping[str, Any], content: bytes, doing: str) -> dict[str, Any]:
+    """Send the document and follow the progress to the report."""
+    kind = "application/json" if content.lstrip()[:1] in (b"{", b"[") else "application/yaml"
+    headers = {"Content-Type": kind, "Accept": _NDJSON}
+    messages = client.stream(f"{PLATFORM}/import/openapi", query=query, content=content, headers=headers)
+    report = _follow(messages, doing) if options.output == "table" else _last(messages)
+    if report is None:
+        raise Failure("the import ended without a report", exit_code=FAILED)
+    return report
+
+
+def _last(messages: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    report = None
+    for message in messages:
+        report = _report_of(message) or report
+    return report
+
+
+def _report_of(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report in a message, None for progress. Raises Failure for a problem."""
+    if "problem" in message:
+        raise of_problem(int(message["problem"].get("status", 500)), message["problem"])
+    if "progress" in message:
+        return None
+    report = message.get("report", message)
+    return report if isinstance(report, dict) else None
+
+
+def _follow(messages: Iterator[dict[str, Any]], doing: str) -> dict[str, Any] | None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    report = None
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task(doing, total=None)
+        for message in messages:
+            report = _report_of(message) or report
+            if progress := message.get("progress"):
+                stage, done, total = progress["stage"], progress["done"], progress["total"]
+                bar.update(task, description=f"{doing}: {stage}", completed=done, total=total)
+    return report
+
+
+def _show(options: Options, report: Mapping[str, Any], *, show_all: bool) -> None:
+    if options.output != "table":
+        show(options, report, (), ())
+        return
+    operations: Sequence[Mapping[str, Any]] = report["operations"]
+    lost = [one for one in operations if not one["routed"]]
+    table(("operations", "routed", "not routed"), [(len(operations), len(operations) - len(lost), len(lost))])
+    _show_lost(lost, show_all=show_all)
+    for note in report.get("notes", ()):
+        click.echo(f"note: {note['message']}")
+    if len(report["diffs"]) > _MOST:
+        click.echo(summary(report))
+    else:
+        show_outcome(options, report)
+
+
+def _show_lost(lost: Sequence[Mapping[str, Any]], *, show_all: bool) -> None:
+    if not lost:
+        return
+    reasons = Counter(one["reason"] for one in lost)
+    shown = lost if show_all else lost[:_MOST]
+    table(("not routed", "", "why"), [(one["method"], one["path"], one["reason"]) for one in shown])
+    if len(shown) < len(lost):
+        click.echo(f"... and {len(lost) - len(shown)} more; --all lists them:")
+        table(("how many", "why"), [(count, reason) for reason, count in reasons.most_common()])
+    for hint in dict.fromkeys(one["hint"] for one in lost if one.get("hint")):
+        click.echo(f"hint: {hint}")

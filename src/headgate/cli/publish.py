@@ -1,0 +1,62 @@
+"""`headgate expose | unexpose`: a URL under a path of the gateway, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from headgate.cli.client import PLATFORM, Client, segment
+from headgate.cli.converge import wait_option, wait_until_acknowledged
+from headgate.cli.diffs import show_outcome
+from headgate.cli.options import Options
+from headgate.cli.output import confirm
+
+
+@click.command()
+@click.argument("url")
+@click.option("--name", required=True, help="Name of the cluster and of the route.")
+@click.option("--path", default=None, help="Path prefix at the gateway; unless given, / and the name.")
+@click.option("--domain", default=None, help="Only for requests to this host; unless given, any.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@wait_option
+@click.pass_obj
+def expose(
+    options: Options, /, url: str, *, name: str, path: str | None, domain: str | None, dry_run: bool, wait: float
+) -> None:
+    """Publish a URL under a path of the gateway.
+
+    Makes cluster, route and, if need be, the listener in one revision. The path is taken off before the
+    upstream sees the request.
+    """
+    wanted = {"name": name, "url": url, "path": path, "domain": domain}
+    with Client(options) as client:
+        done, _ = client.request(
+            "POST",
+            f"{PLATFORM}/expose",
+            query={"dry_run": dry_run},
+            body={key: value for key, value in wanted.items() if value is not None},
+        )
+        show_outcome(options, done)
+        if dry_run:
+            return
+        if options.output == "table":
+            click.echo(f"{url} is published at {_where(done)}")
+        wait_until_acknowledged(client, options, done["revision"], wait)
+
+
+def _where(done: Mapping[str, Any]) -> str:
+    return str(done["url"])
+
+
+@click.command()
+@click.argument("name")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@wait_option
+@click.pass_obj
+def unexpose(options: Options, name: str, yes: bool, wait: float) -> None:
+    """Take back what `expose` published."""
+    confirm(f"Take back '{name}'?", yes)
+    with Client(options) as client:
+        done, _ = client.request("DELETE", f"{PLATFORM}/expose/{segment(name)}")
+        show_outcome(options, done)
+        wait_until_acknowledged(client, options, done["revision"], wait)
