@@ -108,7 +108,7 @@ def edit(options: Options, kind: str, name: str, wait: float) -> None:
             return
         (document,) = _documents(after, "the edited text")
         _, answer = client.request(
-            "PUT", _path(kind, name), body={"spec": document.get("spec")}, headers={"If-Match": found["etag"]}
+            "PUT", _path(kind, name), body=document.get("spec"), headers={"If-Match": found["etag"]}
         )
         revision = int(answer.headers.get("Headgate-Revision", "0"))
         click.echo(f"{kind} {name} changed in revision {revision}")
