@@ -127,7 +127,7 @@ async def _seen(tokens: Tokens, caller: Caller, token_id: str) -> TokenInfo:
     """The token, if the caller may know of it."""
     info = await tokens.get(token_id)
     if not caller.principal.sees(info.team):
-        raise NotFound(f"There is no token '{token_id}'.", code="unknown_token")
+        raise NotFound(f"There is no token '{token_id}'.")
     return info
 
 
