@@ -1,7 +1,9 @@
 """`headgate status`: what each dataplane wants, has acknowledged and has refused."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +12,7 @@ import click
 from headgate.cli.client import NATIVE, Client
 from headgate.cli.converge import reason
 from headgate.cli.dataplanes import path_of
-from headgate.cli.options import Options
+from headgate.cli.options import Options, platform
 from headgate.cli.output import ago, show, table
 
 _EVERY = 1.0
@@ -33,6 +35,7 @@ def status(options: Options, name: str | None, watch: bool) -> None:
                 click.clear()
                 click.echo(f"{client.url}  {datetime.now(UTC):%H:%M:%S} UTC\n")
             _show(options, found, one=bool(name))
+            _show_children(options)
             if not watch:
                 break
             time.sleep(_EVERY)
@@ -59,6 +62,30 @@ def _show(options: Options, found: Mapping[str, Any], *, one: bool) -> None:
             click.echo(f"\n{dataplane['id']} refused {reason(refusal)}")
             kept = refusal.get("last_good_version")
             click.echo("  the last good version stays in use" if kept else "  it has no earlier version of this")
+
+
+def _show_children(options: Options) -> None:
+    """The processes of `headgate up` in this directory, when it runs and it is the one asked."""
+    here = platform()
+    if options.output != "table" or here.get("api") != options.api_url() or not _runs(here.get("pid")):
+        return
+    rows = [
+        (child["name"], child["state"], child["pid"], child["restarts"], child["version"], child["reason"])
+        for child in here.get("children", ())
+    ]
+    click.echo()
+    table(("process", "state", "pid", "restarts", "version", "why"), rows)
+
+
+def _runs(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def _row(one: Mapping[str, Any]) -> tuple[Any, ...]:
