@@ -20,6 +20,7 @@ _ENCODED: Final = re.compile(r"%[0-9A-F]{2}")
 _OFTEN_RAW: Final = frozenset({"%5B", "%5D", "%7C", "%5E"})
 """`[`, `]`, `|` and `^`: RFC 3986 wants them encoded, browsers and many libraries send them as they are."""
 _PATH_SAFE: Final = "!$&'()*+,;=:@"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 _QUERY_SAFE: Final = "!$'()*,;:@/?="
 _REFUSED: Final = re.compile(r"%(2F|5C|00)")
 _GREEDY: Final = re.compile(r"^[+*]|^[^:=]*[+*]$|=.*(\*\*|/)|:path$|:\.[*+]$")
@@ -284,6 +285,8 @@ def encode(literal: str) -> str:
 
     Raises UnroutableError for what no gateway lets through: an encoded slash or backslash, and NUL.
     """
+    if _PLAIN.fullmatch(literal):
+        return literal
     encoded = "".join(_encoded(chunk, _PATH_SAFE + "/") for chunk in _CHUNK.findall(literal))
     refused = _REFUSED.search(encoded)
     if refused and refused.group() == "%00":

@@ -5,7 +5,7 @@ services) are kept in the order of their specificity; routes that people wrote s
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headgate.controlplane.openapi.footprint import Footprint
@@ -30,23 +30,32 @@ class Obstacle:
     holder: Placed
 
 
-def obstacles(wanted: Mapping[str, Footprint], existing: Sequence[Placed], owner: str) -> dict[str, Obstacle]:
-    """The wanted routes of `owner` that cannot be had beside the existing ones of others."""
-    others = [placed for placed in existing if placed.owner != owner]
+def obstacles(
+    fresh: Mapping[str, Footprint], staying: Sequence[Placed], owner: str, places: Mapping[str, str]
+) -> dict[str, Obstacle]:
+    """The fresh routes of `owner` that cannot be had beside the staying ones of others.
+
+    `places` names the staying route each is to be put in front of (see `before_whom`).
+    """
+    order = {placed.name: index for index, placed in enumerate(staying)}
+    others = [placed for placed in staying if placed.owner != owner]
     names = {placed.name: placed for placed in others}
     by_shape: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
     for placed in others:
         by_shape[placed.footprint.shape].append(placed)
-    walls = _Walls(_in_front(existing))
+    walls = _Walls(placed for placed in others if not placed.owner)
     found: dict[str, Obstacle] = {}
-    for name, footprint in wanted.items():
+    for name, footprint in fresh.items():
         taken = next((held for held in by_shape[footprint.shape] if held.footprint.meets(footprint)), None)
         if name in names:
             found[name] = Obstacle("name_taken", names[name])
         elif taken:
             found[name] = Obstacle("taken", taken)
-        elif wall := walls.before(footprint):
-            found[name] = Obstacle("shadowed", wall)
+        else:
+            end = order.get(places[name], len(staying))
+            wall = next((wall for wall in walls.around(footprint) if order[wall.name] < end), None)
+            if wall:
+                found[name] = Obstacle("shadowed", wall)
     return found
 
 
@@ -64,14 +73,6 @@ def before_whom(fresh: Mapping[str, Footprint], staying: Sequence[Placed]) -> di
             index += 1
         places[name] = managed[index].name if index < len(managed) else end
     return places
-
-
-def _in_front(existing: Sequence[Placed]) -> list[Placed]:
-    """Routes that people wrote, less the run at the end that new routes are put in front of."""
-    written = [placed for placed in existing if not placed.owner]
-    end = _end(existing)
-    names = [placed.name for placed in written]
-    return written[: names.index(end)] if end in names else written
 
 
 def _end(existing: Sequence[Placed]) -> str:
@@ -97,7 +98,9 @@ class _Walls:
             else:
                 self._deep.append(placed)
 
-    def before(self, footprint: Footprint) -> Placed | None:
+    def around(self, footprint: Footprint) -> Iterator[Placed]:
+        """Those that take every request of the footprint when they are tried first."""
         length = len(footprint.pattern.segments) if footprint.pattern else 0
-        candidates = (*self._deep, *self._by_length[length])
-        return next((wall for wall in candidates if wall.footprint.swallows(footprint)), None)
+        for wall in (*self._deep, *self._by_length[length]):
+            if wall.footprint.swallows(footprint):
+                yield wall

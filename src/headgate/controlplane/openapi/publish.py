@@ -11,6 +11,13 @@ from headgate.kit.controls.faults import InvalidArgument, Violation
 
 MAX_MOUNT = 256
 
+_UNWANTED = {
+    "scheme_assumed": "it names no scheme",
+    "server_query_ignored": "it has a query or a fragment",
+    "credentials_ignored": "it holds a user or a password",
+}
+"""What a document may say about a server, and a person should not."""
+
 
 def cluster_document(origin: Origin) -> dict[str, Any]:
     """The cluster for one origin: a name is looked up while it runs, and a certificate must carry it."""
@@ -36,7 +43,7 @@ def read_upstream(url: str, pointer: str = "/upstream") -> Server:
     Raises InvalidArgument with code `invalid_upstream`.
     """
     server = read_server(url, pointer)
-    problem = server.problem or next((sentence for _, sentence in server.notes), "")
+    problem = server.problem or next((_UNWANTED[code] for code, _ in server.notes), "")
     base = ""
     try:
         base = encode(server.base)
