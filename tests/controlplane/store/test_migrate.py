@@ -42,9 +42,9 @@ async def test_replicas_starting_together_migrate_once(
     if kind == "postgres":
         server: Postgres = request.getfixturevalue("postgres")
         url = server.url(server.create_database())
-    stores = await asyncio.gather(*(Store.open(url) for _ in range(4)))
+    stores = await asyncio.gather(*(Store.open(url) for _ in range(8)))
     try:
-        assert [await store.team_revisions() for store in stores] == [{}] * 4
+        assert [await store.team_revisions() for store in stores] == [{}] * 8
     finally:
         await asyncio.gather(*(store.close() for store in stores))
 

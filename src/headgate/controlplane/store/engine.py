@@ -1,5 +1,10 @@
 """Connections: what SQLite and PostgreSQL must be told so that both behave alike."""
 
+import asyncio
+import random
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,13 +73,36 @@ def _make_room_for(url: URL) -> None:
         ) from error
 
 
+async def prepare_file(engine: AsyncEngine) -> None:
+    """Put an SQLite file into WAL mode, in which readers and the writer pass each other; it stays in it.
+
+    Does nothing for PostgreSQL.
+    """
+    if _is_sqlite(engine.url):
+        await asyncio.to_thread(_switch_to_wal, _file(engine.url))
+
+
+def _switch_to_wal(file: str) -> None:
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait here, lest two that switch at once wait for each other.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the replicas, guards nothing
+            else:
+                return
+
+
 def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001
-    """WAL lets readers and the writer pass each other; FULL makes a commit survive a power cut."""
+    # FULL makes a commit survive a power cut, not only the end of the process.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
         "temp_store = MEMORY",

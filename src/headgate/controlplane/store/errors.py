@@ -106,9 +106,10 @@ def _damaged(error: BaseException) -> Fault:
 
 def _away(what: str, error: BaseException) -> Fault:
     return Unavailable(
-        f"Not now: {what}; nothing was changed.",
+        f"Not now: {what}.",
         code="storage_unavailable",
-        hint="Try again shortly.",
+        # A connection lost while committing leaves open whether it was kept.
+        hint="Try again shortly; when you were changing something, look first whether it was done.",
         retry_after=RETRY_AFTER,
         internal=_said(error),
     )

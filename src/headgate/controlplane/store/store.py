@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from headgate.controlplane.model.rows import Row, RowChange
 from headgate.controlplane.store.edit import TeamEdit
-from headgate.controlplane.store.engine import WRITES, make_engine
+from headgate.controlplane.store.engine import WRITES, make_engine, prepare_file
 from headgate.controlplane.store.errors import as_faults
 from headgate.controlplane.store.history import changes_after
 from headgate.controlplane.store.migrate import migrate
@@ -53,6 +53,7 @@ class Store:
         store = cls(make_engine(url), poll_interval)
         try:
             with as_faults(connecting=True):
+                await prepare_file(store._engine)
                 await migrate(store._engine)
                 store._seen = await store.team_revisions()
         except BaseException:
