@@ -206,7 +206,7 @@ class Cluster(Spec):
     """Idle upstream connections close after this; 0 keeps them."""
     max_requests_per_connection: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """0 is unlimited."""
-    health_checks: list[HealthCheck] = Field(default=[], max_length=8)
+    health_checks: list[HealthCheck] = Field(default=[], max_length=1)
     circuit_breakers: CircuitBreakers = CircuitBreakers()
     outlier_detection: OutlierDetection | None = None
     tls: UpstreamTls | None = None
