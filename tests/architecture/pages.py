@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import headgate
+from headgate.controlplane.app import reference
 from headgate.controlplane.settings import ControlPlaneSettings
 from headgate.dataplane.settings import DataplaneSettings
 from headgate.kit.reference import errors_page, settings_page
@@ -16,6 +17,7 @@ SECTIONS = [("Control plane", ControlPlaneSettings), ("Dataplane", DataplaneSett
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": lambda: settings_page(SECTIONS),
     "errors.md": lambda: errors_page(PACKAGE),
+    "openapi.json": reference,
 }
 
 

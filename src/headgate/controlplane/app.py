@@ -185,6 +185,14 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+def reference() -> str:
+    """The OpenAPI document of this version as it is checked in. Opens nothing."""
+    never_asked = Store.__new__(Store)
+    settings = ControlPlaneSettings()
+    app = build_app(settings, use_cases(never_asked, SecretBox(bytes(32)), replica="reference"))
+    return orjson.dumps(openapi(app), option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
 def _document_endpoint(app: FastAPI) -> Any:
     encoded: list[bytes] = []
 

@@ -2,9 +2,17 @@
 
 from typing import Any
 
+from headgate.controlplane.model.rows import RowKind
 from headgate.controlplane.native.bodies import JSON
 
-Answers = dict[int | str, dict[str, Any]]
+TITLES: dict[RowKind, str] = {
+    "cluster": "Cluster",
+    "route_config": "RouteConfig",
+    "route": "Route",
+    "listener": "Listener",
+    "secret": "Secret",
+}
+"""What a kind is called in names of shapes and operations."""
 
 _ETAG = {"description": "The resource's ETag.", "schema": {"type": "string"}, "example": '"12"'}
 _REVISION = {"description": "The team's revision after the write.", "schema": {"type": "integer"}}

@@ -12,7 +12,6 @@ from starlette.routing import BaseRoute
 
 from headgate import __version__
 from headgate.controlplane.native.describe import ref
-from headgate.controlplane.native.shapes import components
 
 SUMMARY: Final = "Configure Envoy, and see what it does."
 DESCRIPTION: Final = """\
@@ -68,6 +67,9 @@ def openapi_document(routes: list[BaseRoute], tags: list[dict[str, Any]]) -> dic
 
 
 def _shapes() -> dict[str, Any]:
+    # Late: hundreds of kilobytes of models that only the document needs.
+    from headgate.controlplane.native.shapes import components
+
     models = [(model, "validation") for model in components()]
     _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     found: dict[str, Any] = definitions["$defs"]

@@ -14,7 +14,7 @@ from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.model.kinds import PLURALS, Kind
 from headgate.controlplane.native.answers import Json, page, resource
 from headgate.controlplane.native.bodies import JSON, MERGE_PATCH, NewResource, read, read_spec
-from headgate.controlplane.native.describe import CREATED, ETAG, REVISED, WRITTEN, answer, body, patch_schema
+from headgate.controlplane.native.describe import CREATED, ETAG, REVISED, TITLES, WRITTEN, answer, body, patch_schema
 from headgate.controlplane.native.examples import PATCHES, SPECS
 from headgate.controlplane.native.preconditions import (
     Precondition,
@@ -23,7 +23,6 @@ from headgate.controlplane.native.preconditions import (
     not_modified,
 )
 from headgate.controlplane.native.queries import Page, Writing
-from headgate.controlplane.native.shapes import TITLES
 from headgate.controlplane.native.writes import Writer
 
 Name = Annotated[str, Path(max_length=100, description="The resource's name.")]

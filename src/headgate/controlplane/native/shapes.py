@@ -15,6 +15,7 @@ from headgate.controlplane.model.listener import Listener
 from headgate.controlplane.model.route_config import Route, RouteConfig
 from headgate.controlplane.model.rows import RowKind
 from headgate.controlplane.model.secret import Secret
+from headgate.controlplane.native.describe import TITLES
 
 
 class Shape(BaseModel):
@@ -281,14 +282,6 @@ class Problem(Shape):
     """What to do next."""
     errors: list[ProblemError] = []
 
-
-TITLES: dict[RowKind, str] = {
-    "cluster": "Cluster",
-    "route_config": "RouteConfig",
-    "route": "Route",
-    "listener": "Listener",
-    "secret": "Secret",
-}
 
 _SPECS: dict[RowKind, type[Spec]] = {
     "cluster": Cluster,
