@@ -18,7 +18,7 @@ def read(source: str) -> bytes:
     """Return the bytes. Raises Failure."""
     if source == "-":
         content = sys.stdin.buffer.read(LARGEST + 1)
-    elif source.startswith(("http://", "https://")):
+    elif is_url(source):
         content = _fetch(source)
     else:
         content = _read_file(source)
@@ -29,6 +29,11 @@ def read(source: str) -> bytes:
     if not content.strip():
         raise Failure(f"{source} is empty", exit_code=USAGE)
     return content
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is to be fetched."""
+    return source.startswith(("http://", "https://"))
 
 
 def _read_file(source: str) -> bytes:

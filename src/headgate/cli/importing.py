@@ -1,19 +1,16 @@
 """`headgate import openapi`: publish what an OpenAPI document describes."""
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from headgate.cli.client import PLATFORM, Client
 from headgate.cli.converge import wait_option, wait_until_acknowledged
 from headgate.cli.diffs import show_outcome, summary
-from headgate.cli.documents import read
+from headgate.cli.documents import is_url, read
 from headgate.cli.failures import FAILED, Failure, of_problem
 from headgate.cli.options import Options
 from headgate.cli.output import show, table
@@ -29,10 +26,11 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("source", metavar="FILE_OR_URL")
-@click.option("--name", help="Name of the API; unless given, made from the file's.")
+@click.option("--name", help="Name of the API; unless given, made from its title.")
 @click.option("--upstream", metavar="URL", help="Where the API is, instead of the document's servers.")
 @click.option("--path", metavar="PATH", help="Path prefix at the gateway, taken off before the upstream sees it.")
 @click.option("--domain", metavar="HOST", help="Only for requests to this host; unless given, any.")
+@click.option("--listener", metavar="NAME", help="Listener to serve it on; unless given, `gateway`.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before routes are removed.")
 @click.option("--all", "show_all", is_flag=True, help="List every operation that is not routed.")
@@ -47,7 +45,7 @@ def openapi(
     difference; importing the same again changes nothing.
     """
     content = read(source)
-    query = {**given, "name": given["name"] or _name(source)}
+    query = {**given, "source_url": source if is_url(source) else None}
     with Client(options) as client:
         if not dry_run and not yes and _asks():
             plan = _send(client, options, {**query, "dry_run": True}, content, "planning")
@@ -56,16 +54,6 @@ def openapi(
         _show(options, report, show_all=show_all)
         if not dry_run:
             wait_until_acknowledged(client, options, report["revision"], wait)
-
-
-def _name(source: str) -> str:
-    """A name from a file name or a URL. Raises UsageError when there is none in it."""
-    last = urlsplit(source).path if "://" in source else source
-    stem = PurePath(last).name.removesuffix(".gz").rsplit(".", 1)[0].lower()
-    name = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:100].strip("-")
-    if source == "-" or not name:
-        raise click.UsageError("--name is needed: there is no file name to make one from.")
-    return name
 
 
 def _asks() -> bool:

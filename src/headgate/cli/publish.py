@@ -17,18 +17,17 @@ from headgate.cli.output import confirm
 @click.option("--name", required=True, help="Name of the cluster and of the route.")
 @click.option("--path", default=None, help="Path prefix at the gateway; unless given, / and the name.")
 @click.option("--domain", default=None, help="Only for requests to this host; unless given, any.")
+@click.option("--listener", default=None, help="Listener to serve it on; unless given, `gateway`.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @wait_option
 @click.pass_obj
-def expose(
-    options: Options, /, url: str, *, name: str, path: str | None, domain: str | None, dry_run: bool, wait: float
-) -> None:
+def expose(options: Options, /, url: str, *, dry_run: bool, wait: float, **given: str | None) -> None:
     """Publish a URL under a path of the gateway.
 
-    Makes cluster, route and, if need be, the listener in one revision. The path is taken off before the
-    upstream sees the request.
+    Makes cluster, route and, if need be, the listener in one revision. A URL with a path, even /, has that
+    path instead of --path in requests to the upstream; one without leaves the path as it is.
     """
-    wanted = {"name": name, "url": url, "path": path, "domain": domain}
+    wanted = {"url": url, **given, "path": given["path"] or f"/{given['name']}"}
     with Client(options) as client:
         done, _ = client.request(
             "POST",

@@ -57,7 +57,7 @@ class Plan:
     def serve_command(self) -> list[str]:
         """The command of the control plane."""
         given = {
-            **self.flags,
+            **{name: value for name, value in self.flags.items() if name in ControlPlaneSettings.model_fields},
             "admin_token_file": self.token_file,
             "log_format": "json",
             **({"config": self.config_file} if self.config_file else {}),
