@@ -56,8 +56,9 @@ class Planner:
                 await asyncio.sleep(0)
         if refused:
             raise _all_of(refused)
-        self._draft.add_stored((await self._view.rows("route", self._draft.settle())).values())
-        self._draft.settle()
+        if moved := self._draft.settle():
+            self._draft.add_stored((await self._view.rows("route", moved)).values())
+            self._draft.settle()
         self._check_sizes()
         return self._draft
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from headgate.controlplane.store.sqlite_connection import QuickConnection
 from headgate.kit.controls.faults import InvalidArgument, Unavailable
 
 BUSY_TIMEOUT_MS: Final = 10_000
@@ -30,7 +31,13 @@ def make_engine(url: str) -> AsyncEngine:
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": 10, "max_overflow": 10, "pool_timeout": 30}
     if parsed.drivername == "sqlite+aiosqlite":
         _make_room_for(parsed)
-        engine = create_async_engine(parsed, **options)
+
+        async def connect() -> QuickConnection:
+            connection = QuickConnection(_file(parsed))
+            await connection
+            return connection
+
+        engine = create_async_engine(parsed, **options, async_creator=connect)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -99,7 +106,6 @@ def _switch_to_wal(file: str) -> None:
 
 def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001
     # FULL makes a commit survive a power cut, not only the end of the process.
-    connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
