@@ -53,7 +53,19 @@ class LoadBalancing(Spec):
             raise ValueError("minimum_ring_size must not exceed maximum_ring_size")
         if not _is_prime(self.table_size):
             raise ValueError("table_size must be a prime number, such as 65537")
+        for name, policies in _FIELDS_OF_POLICIES.items():
+            if self.policy not in policies and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no meaning with policy '{self.policy}'; it goes with {policies}")
         return self
+
+
+_FIELDS_OF_POLICIES = {
+    "choice_count": "least_request",
+    "minimum_ring_size": "ring_hash",
+    "maximum_ring_size": "ring_hash",
+    "table_size": "maglev",
+    "slow_start_ms": "round_robin and least_request",
+}
 
 
 def _is_prime(number: int) -> bool:
@@ -220,6 +232,9 @@ class Cluster(Spec):
                 raise ValueError(
                     f"endpoints[{named[0]}].address is a name: use discovery 'strict_dns' or 'logical_dns'"
                 )
+            for name in ("dns_refresh_ms", "dns_family"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} has no meaning with discovery 'static'")
         if self.discovery == "logical_dns" and len(self.endpoints) != 1:
             raise ValueError("discovery 'logical_dns' needs exactly one endpoint")
         if self.discovery == "strict_dns" and not self.endpoints:

@@ -161,4 +161,10 @@ class RouteMatch(Spec):
     grpc: bool = False
     """Only requests whose content-type is gRPC."""
     case_sensitive: bool = True
-    """For exact and prefix paths."""
+    """For exact, prefix and path_separated_prefix; write (?i) into a regex instead."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RouteMatch":
+        if not self.case_sensitive and self.path.chosen in {"regex", "template"}:
+            raise ValueError(f"case_sensitive false has no meaning with a {self.path.chosen} path")
+        return self

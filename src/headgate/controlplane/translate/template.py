@@ -70,13 +70,17 @@ def rewrite(template: str, replacement: str) -> Shape:
     if pattern is not None and _uri_template(parts) is not None:
         policy = extension(REWRITER, UriTemplateRewriteConfig(path_template_rewrite=pattern))
         return {"path_rewrite_policy": policy}
+    return {"regex_rewrite": _regex_rewrite(parts, wanted)}
+
+
+def _regex_rewrite(parts: list[Part], wanted: list[Part]) -> Shape:
     used = [part.name for part in parts if isinstance(part, Variable) and part.name in _names(wanted)]
     substitution = "".join(
         f"\\{used.index(part.name) + 1}" if isinstance(part, Variable) else part.replace("\\", "\\\\")
         for part in wanted
     )
     pattern = f"^{_regex(parts, frozenset(used))}$"
-    return {"regex_rewrite": {"pattern": {"regex": pattern}, "substitution": substitution}}
+    return {"pattern": {"regex": pattern}, "substitution": substitution}
 
 
 def _names(parts: list[Part]) -> set[str]:
