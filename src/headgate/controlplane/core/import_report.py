@@ -1,11 +1,11 @@
 """What is told of imports: the report of one, and the APIs that were imported."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from headgate.controlplane.core.changes import Diff, Outcome
+from headgate.controlplane.core.changes import Outcome
 from headgate.controlplane.core.gateway import Spot
 from headgate.controlplane.core.publication import Kept, Placement
 from headgate.controlplane.openapi.document import Document, Note
@@ -36,15 +36,12 @@ class ImportReport:
         """How many operations are routed."""
         return count_routed(self.accounts)
 
-    @property
-    def diffs(self) -> list[Diff]:
-        """What is different, resource by resource."""
-        return [diff for diff in self.outcome.diffs if diff.what != "unchanged"]
-
 
 @dataclass(frozen=True, slots=True)
 class ImportedApi:
-    """An API that was imported. `summary` has `title`, `version`, `openapi` and the `totals` of the last import."""
+    """An API that was imported. `summary` is of the last import: `title`, `version` and `openapi` of the document,
+    the `totals` of its operations, and the account of each (`operations`).
+    """  # noqa: D205
 
     name: str
     document_hash: str
@@ -87,6 +84,26 @@ def totals(accounts: Sequence[Account]) -> dict[str, int]:
     """The numbers of operations: all, routed, and not routed."""
     routed = count_routed(accounts)
     return {"operations": len(accounts), "routed": routed, "not_routed": len(accounts) - routed}
+
+
+def account_document(account: Account) -> dict[str, Any]:
+    """An account as it is stored and shown."""
+    document: dict[str, Any] = {
+        "method": account.method,
+        "path": account.path,
+        "pointer": account.pointer,
+        "operation_id": account.operation_id,
+        "routed": not account.code,
+    }
+    if account.code:
+        return document | {"code": account.code, "reason": account.reason, "hint": account.hint}
+    return document | {
+        "route": account.route,
+        "gateway_path": account.gateway_path,
+        "upstream_path": account.upstream_path,
+        "conditions": [asdict(condition) for condition in account.conditions],
+        "cluster": account.cluster,
+    }
 
 
 def with_obstacles(plan: Plan, found: Mapping[str, Obstacle]) -> list[Account]:

@@ -2,14 +2,17 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from headgate.controlplane.core.changes import Actor, Outcome, Page
 from headgate.controlplane.core.gateway import GatewayAddress, checked_domain, find_spot
 from headgate.controlplane.core.import_report import (
     ImportedApi,
     ImportReport,
+    account_document,
     edits,
     nothing_routed,
     totals,
@@ -21,8 +24,8 @@ from headgate.controlplane.core.publishing import withdraw, work_out
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.model.base import NAME_PATTERN
 from headgate.controlplane.openapi.document import Document, read_document
-from headgate.controlplane.openapi.naming import MAX_API_NAME, api_name
-from headgate.controlplane.openapi.plan import Plan, Progress, Target, make_plan
+from headgate.controlplane.openapi.naming import api_name
+from headgate.controlplane.openapi.plan import Account, Plan, Progress, Target, make_plan
 from headgate.controlplane.openapi.text import parse_text
 from headgate.controlplane.store.api_definitions import ApiDefinition, get_definition, list_definitions
 from headgate.controlplane.store.store import Store
@@ -149,8 +152,8 @@ class Imports:
         document = read_document(parse_text(raw), source_url=options.source_url, max_operations=self.limits.operations)
         progress("reading", 1, 1)
         name = options.name or api_name(document.title)
-        if len(name) > MAX_API_NAME or not re.fullmatch(NAME_PATTERN, name):
-            rule = f"must be 1 to {MAX_API_NAME} of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends"
+        if not re.fullmatch(NAME_PATTERN, name):
+            rule = "must be 1 to 100 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends"
             raise InvalidArgument(
                 f"'{name[:100]}' is not a name for an API: it {rule}.",
                 code="invalid_name",
@@ -177,7 +180,7 @@ class Imports:
             actor,
             team,
             () if fault else work.changes,
-            definitions=() if fault else [work.definition(summary=_summary(job, totals(accounts)))],
+            definitions=() if fault else [work.definition(summary=_summary(job, accounts))],
             dry_run=dry_run,
             message=f"import of {options.name}",
         )
@@ -208,11 +211,12 @@ def _publication(job: _Job, plan: Plan) -> Publication:
     )
 
 
-def _summary(job: _Job, report_totals: dict[str, int]) -> dict[str, object]:
+def _summary(job: _Job, accounts: Sequence[Account]) -> dict[str, Any]:
     document = job.document
     return {
         "title": document.title[:_LONGEST_TITLE],
         "version": document.api_version[:_LONGEST_TITLE],
         "openapi": document.version,
-        "totals": report_totals,
+        "totals": totals(accounts),
+        "operations": [account_document(account) for account in accounts],
     }

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-MAX_API_NAME = 80
-MAX_ROUTE_SLUG = 100
+MAX_NAME = 100
+MAX_TITLE_SLUG = 80
+MAX_ROUTE_SLUG = 90
 
 
 def api_name(title: str) -> str:
     """A name for an API called `title`: `GitHub v3 REST API` gives `github-v3-rest-api`."""
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:MAX_API_NAME].strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:MAX_TITLE_SLUG].strip("-")
     return slug or "api"
 
 
@@ -36,7 +37,8 @@ def cluster_names(api: str, count: int, taken: Iterable[str] = ()) -> list[str]:
     names: list[str] = []
     number = 1
     while len(names) < count:
-        name = api if number == 1 else f"{api}-{number}"
+        suffix = "" if number == 1 else f"-{number}"
+        name = api[: MAX_NAME - len(suffix)].rstrip("-._") + suffix
         if name not in used:
             names.append(name)
         number += 1
@@ -46,10 +48,10 @@ def cluster_names(api: str, count: int, taken: Iterable[str] = ()) -> list[str]:
 def _slug(method: str, path: str, operation_id: str) -> str:
     for text in (operation_id, f"{method.lower()}-{path}"):
         slug = re.sub(r"[^A-Za-z0-9._~]+", "-", text).strip("-._~")
-        if slug and len(slug) <= MAX_ROUTE_SLUG:
-            return slug
-        if slug:
+        if len(slug) > MAX_ROUTE_SLUG:
             return f"{slug[: MAX_ROUTE_SLUG - 9].strip('-._~')}-{_digest(method, path)}"
+        if slug:
+            return slug
     return _digest(method, path)
 
 
