@@ -15,6 +15,7 @@ from headgate.cli.options import Options, is_loopback
 NATIVE = "/api/v1/native"
 PLATFORM = "/api/v1/platform"
 _LONGEST_ERROR = 1 << 20
+_PAGE: int | None = 500
 
 
 class Client:
@@ -67,9 +68,15 @@ class Client:
 
     def pages(self, path: str, **query: Any) -> Iterator[Any]:
         """Every item of a list, page by page."""
-        cursor = ""
+        cursor, limit = "", _PAGE
         while True:
-            page = self.get(path, **{**query, "limit": 500, "cursor": cursor or None})
+            try:
+                page = self.get(path, **{**query, "limit": limit, "cursor": cursor or None})
+            except Failure as failure:
+                if limit is None or (failure.problem or {}).get("code") != "invalid_query":
+                    raise
+                limit = None  # a server may allow less, and then has a default
+                continue
             yield from page["items"]
             cursor = page.get("next_cursor") or ""
             if not cursor:

@@ -122,16 +122,27 @@ def _show(options: Options, report: Mapping[str, Any], *, show_all: bool) -> Non
     if options.output != "table":
         show(options, report, (), ())
         return
-    operations: Sequence[Mapping[str, Any]] = report["operations"]
-    lost = [one for one in operations if not one["routed"]]
-    table(("operations", "routed", "not routed"), [(len(operations), len(operations) - len(lost), len(lost))])
-    _show_lost(lost, show_all=show_all)
-    for note in report.get("notes", ()):
-        click.echo(f"note: {note['message']}")
-    if len(report["diffs"]) > _MOST:
+    totals, about = report["totals"], report["document"]
+    what = f"{about['title']} {about['version']} (OpenAPI {about['openapi']})".strip()
+    where = f"{report['gateway']['url']}, domains {', '.join(report['gateway']['domains'])}"
+    row = (report["name"], what, totals["operations"], totals["routed"], totals["not_routed"], where)
+    table(("API", "document", "operations", "routed", "not routed", "at"), [row])
+    _show_lost([one for one in report["operations"] if not one["routed"]], show_all=show_all)
+    _show_notes(report, show_all=show_all)
+    if len(report["diffs"]) > _MOST and not show_all:
         click.echo(summary(report))
     else:
         show_outcome(options, report)
+
+
+def _show_notes(report: Mapping[str, Any], *, show_all: bool) -> None:
+    unusable = [one for one in report["servers"] if one["status"] == "unusable"]
+    told = [f"server {one['url']} is not used: {one['reason']}" for one in unusable]
+    told += [f"{note['pointer']} {note['message']}".strip() for note in report["notes"]]
+    for line in told if show_all else told[:_MOST]:
+        click.echo(f"note: {line}")
+    if len(told) > _MOST and not show_all:
+        click.echo(f"... and {len(told) - _MOST} more notes; --all lists them")
 
 
 def _show_lost(lost: Sequence[Mapping[str, Any]], *, show_all: bool) -> None:

@@ -1,8 +1,5 @@
 """`headgate expose | unexpose`: a URL under a path of the gateway, and back."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
 from headgate.cli.client import PLATFORM, Client, segment
@@ -27,7 +24,7 @@ def expose(options: Options, /, url: str, *, dry_run: bool, wait: float, **given
     Makes cluster, route and, if need be, the listener in one revision. A URL with a path, even /, has that
     path instead of --path in requests to the upstream; one without leaves the path as it is.
     """
-    wanted = {"url": url, **given, "path": given["path"] or f"/{given['name']}"}
+    wanted = {"url": url, **given}
     with Client(options) as client:
         done, _ = client.request(
             "POST",
@@ -36,15 +33,12 @@ def expose(options: Options, /, url: str, *, dry_run: bool, wait: float, **given
             body={key: value for key, value in wanted.items() if value is not None},
         )
         show_outcome(options, done)
-        if dry_run:
-            return
         if options.output == "table":
-            click.echo(f"{url} is published at {_where(done)}")
-        wait_until_acknowledged(client, options, done["revision"], wait)
-
-
-def _where(done: Mapping[str, Any]) -> str:
-    return str(done["url"])
+            for note in done["notes"]:
+                click.echo(f"note: {note['message']}")
+            click.echo(f"{url} {'would be' if dry_run else 'is'} published at {done['url']}")
+        if not dry_run:
+            wait_until_acknowledged(client, options, done["revision"], wait)
 
 
 @click.command()
