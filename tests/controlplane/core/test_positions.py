@@ -28,6 +28,15 @@ def test_a_moved_route_moves_alone() -> None:
     assert [name for name in stored if arranged[name] != stored[name]] == ["c"]
 
 
+def test_the_route_that_is_moved_is_the_one_that_moves() -> None:
+    """Of two that change places, the one somebody moved gets another position; moved back, none does."""
+    stored = {"a": 10, "b": 20, "c": 30}
+    for moved, still in (("a", "b"), ("b", "a")):
+        arranged = arrange(["b", "a", "c"], stored, {moved})
+        assert (arranged[moved] != stored[moved], arranged[still]) == (True, stored[still])
+    assert arrange(["a", "b", "c"], stored, {"a"}) == stored
+
+
 def test_without_room_all_are_numbered_afresh() -> None:
     """When two neighbours have no number between them, the virtual host is renumbered."""
     assert arrange(["a", "x", "b"], {"a": 1, "b": 2}) == {

@@ -50,6 +50,17 @@ async def test_new_routes_go_last_unless_told_otherwise(resources: Resources, st
     _, changes = await store.changes_since(TEAM, 3)
     assert [change.row.name for change in changes] == ["gw/default/r0"]
     assert not (await resources.apply(ME, TEAM, [_on("r0")])).changed
+    for there in ("first", "last"):
+        before = "r1" if there == "first" else ""
+        assert not (await resources.apply(ME, TEAM, [_on(there, before=before)])).changed
+
+
+async def test_the_route_that_is_moved_is_the_one_reported(resources: Resources, store: Store) -> None:
+    """A route put behind its neighbour is the row that changes, not the neighbour."""
+    await resources.apply(ME, TEAM, world())
+    outcome = await resources.apply(ME, TEAM, [_on("r0", before="r2")])
+    assert [diff.what for diff in outcome.diffs] == ["updated"]
+    assert [change.row.name for change in (await store.changes_since(TEAM, 1))[1]] == ["gw/default/r0"]
 
 
 async def test_when_no_gap_is_left_the_host_is_renumbered(resources: Resources, store: Store) -> None:

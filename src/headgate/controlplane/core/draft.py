@@ -19,15 +19,20 @@ class LaneDraft:
     stored: Lane
     names: dict[str, None]
     """In order. A dict, because taking out and putting last must not cost a walk."""
+    moved: set[str] = field(default_factory=set)
 
     @property
     def whole(self) -> bool:
         """Whether every route is known."""
         return self.stored.positions is not None
 
-    def place(self, name: str, before: str) -> bool:
-        """Put a route in front of another, or last ("")."""
+    def place(self, name: str, before: str, at: int | None) -> bool:
+        """Put a route in front of another, or last (""). `at` is its position when it is there already."""
+        if not before and not self.whole and not self.names and at == self.stored.last:
+            return True
         self.drop(name)
+        if at is not None:
+            self.moved.add(name)
         if not before:
             self.names[name] = None
             return True
@@ -45,7 +50,7 @@ class LaneDraft:
     def positions(self) -> dict[str, int]:
         """The position of every route that is known here."""
         if self.stored.positions is not None:
-            return arrange(list(self.names), self.stored.positions)
+            return arrange(list(self.names), self.stored.positions, self.moved)
         return {name: self.stored.last + (index + 1) * POSITION_GAP for index, name in enumerate(self.names)}
 
 

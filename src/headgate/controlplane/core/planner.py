@@ -207,7 +207,8 @@ class Planner:
         target = f"{config}/{host}/{before}" if before and "/" not in before else before
         if target == change.name:
             return
-        if not self._draft.lane((config, host)).place(change.name, target):
+        stored = self._draft.before("route", change.name)
+        if not self._draft.lane((config, host)).place(change.name, target, stored.position if stored else None):
             raise InvalidArgument(
                 f"There is no route '{before}' in virtual host '{host}' of route config '{config}' to go before.",
                 code="unknown_route",

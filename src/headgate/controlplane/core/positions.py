@@ -1,18 +1,22 @@
 """Where the routes of a virtual host stand: numbers with gaps, so that a change of order moves few rows. Pure."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from headgate.controlplane.model.rows import POSITION_GAP
 
 
-def arrange(order: Sequence[str], stored: Mapping[str, int]) -> dict[str, int]:
+def arrange(order: Sequence[str], stored: Mapping[str, int], moved: Collection[str] = ()) -> dict[str, int]:
     """Positions for the names in this order.
 
-    As many names as can keep the position they have in `stored`; the others go into the gaps. Where a gap
-    is too small, all are numbered afresh.
+    As many names as can keep the position they have in `stored`; the others go into the gaps. Unless the
+    order is as stored, names in `moved` get another position rather than those around them. Where a gap is
+    too small, all are numbered afresh.
     """
-    kept = _longest_rise([(name, stored[name]) for name in order if name in stored])
+    known = [(name, stored[name]) for name in order if name in stored]
+    kept = _longest_rise(known)
+    if moved and len(kept) < len(known):
+        kept = _longest_rise([(name, position) for name, position in known if name not in moved])
     positions: dict[str, int] = {}
     waiting: list[str] = []
     last: int | None = None
