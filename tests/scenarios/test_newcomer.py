@@ -104,7 +104,7 @@ def test_taken_port(platform, tmp_path):
 
 def test_expose(platform, hello):
     """`expose` publishes a URL, says where, and that Envoy has acknowledged it; `unexpose` takes it back."""
-    done = platform.run("expose", f"http://127.0.0.1:{hello}", "--name", "hello", "--path", "/hello")
+    done = platform.run("expose", f"http://127.0.0.1:{hello}/", "--name", "hello", "--path", "/hello")
     assert done.returncode == 0, done.stderr
     assert f"{platform.gateway}/hello" in done.stdout
     assert "acknowledged by 1 Envoy (local)" in done.stdout
@@ -192,7 +192,7 @@ def test_again_with_the_same_data(tmp_path, hello):
     ports = free_ports()
     with Up(tmp_path, ports) as first:
         first.wait_ready()
-        assert first.run("expose", f"http://127.0.0.1:{hello}", "--name", "hello", "--path", "/hello").returncode == 0
+        assert first.run("expose", f"http://127.0.0.1:{hello}/", "--name", "hello", "--path", "/hello").returncode == 0
         assert first.run("apis", "delete", "bookshop", "--yes").returncode == 0
         token, family = first.token, first.family()
         assert len(family) == 4
