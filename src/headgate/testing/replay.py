@@ -12,6 +12,7 @@ import asyncio
 import json
 import posixpath
 import re
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +23,7 @@ ROUTE_HEADER: Final = {"set": [{"name": "x-route", "value": "%ROUTE_NAME%"}]}
 
 _SAFE: Final = "/!$&'()*+,;=:@-._~%"
 _QUERY_SAFE: Final = _SAFE + "?"
+_UNRESERVED: Final = {f"%{ord(letter):02X}": letter for letter in string.ascii_letters + string.digits + "-._~"}
 _LONGEST: Final = 1 << 22
 
 
@@ -77,7 +79,8 @@ def _filled(path: str) -> str:
 
 
 def normalised(path: str) -> str:
-    """The path as Envoy passes it on: dot segments resolved, slashes merged."""
+    """The path as Envoy passes it on: dot segments resolved, slashes merged, unreserved characters decoded."""
+    path = re.sub(r"%[0-9A-Fa-f]{2}", lambda found: _UNRESERVED.get(found.group().upper(), found.group()), path)
     bare = posixpath.normpath(re.sub(r"/{2,}", "/", path))
     ends = path.endswith(("/", "/.", "/.."))
     return bare + "/" if ends and bare != "/" else bare

@@ -182,6 +182,8 @@ class Condition:
 
 def split_key(key: str) -> tuple[str, str, str]:
     """The path, the query and the fragment of a key; what stands in braces is never a separator."""
+    if "?" not in key and "#" not in key:
+        return key, "", ""
     cuts = {"?": len(key), "#": len(key)}
     for index, character in _outside_braces(key):
         if character == "#":
