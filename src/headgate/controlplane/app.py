@@ -26,6 +26,9 @@ from headgate.controlplane.core.audit import AuditLog
 from headgate.controlplane.core.changes import Actor
 from headgate.controlplane.core.dataplane_state import Node
 from headgate.controlplane.core.dataplanes import Dataplanes
+from headgate.controlplane.core.expose import Expose
+from headgate.controlplane.core.gateway import GatewayAddress
+from headgate.controlplane.core.imports import ImportLimits, Imports
 from headgate.controlplane.core.preflight import Gate, Preflight
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.core.route_list import RouteList
@@ -33,10 +36,14 @@ from headgate.controlplane.core.secretbox import SecretBox
 from headgate.controlplane.core.snapshots import Snapshots
 from headgate.controlplane.core.teams import Teams
 from headgate.controlplane.core.tokens import Tokens
-from headgate.controlplane.native import TAGS, UseCases, native_routers
+from headgate.controlplane.native import TAGS as NATIVE_TAGS
+from headgate.controlplane.native import UseCases, native_routers
 from headgate.controlplane.native.authorise import Authority, Doorkeeper, principal_of
 from headgate.controlplane.native.document import openapi_document
+from headgate.controlplane.native.queries import StrictRoute
 from headgate.controlplane.native.swagger import DOCUMENT, PAGE, swagger_routes
+from headgate.controlplane.platform import TAGS as PLATFORM_TAGS
+from headgate.controlplane.platform import platform_routers
 from headgate.controlplane.settings import ControlPlaneSettings
 from headgate.controlplane.store.store import Store
 from headgate.controlplane.translate.compile import TeamCompiler
@@ -64,12 +71,20 @@ _log = structlog.get_logger("headgate.controlplane")
 
 
 @dataclass(frozen=True, slots=True)
+class Cases(UseCases):
+    """The use cases of every surface."""
+
+    imports: Imports
+    expose: Expose
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPlane:
     """A running replica. `first_token` is the admin token when the database was new, else None."""
 
     settings: ControlPlaneSettings
     store: Store
-    cases: UseCases
+    cases: Cases
     snapshots: Snapshots
     xds: XdsServer
     http: HttpServer
@@ -113,7 +128,7 @@ async def control_plane(settings: ControlPlaneSettings, *, gate: Gate | None = N
         store = await Store.open(settings.database_url, poll_interval=settings.poll_interval_ms / 1000)
         stack.push_async_callback(store.close)
         box = SecretBox(settings.encryption_key())
-        cases = use_cases(store, box, replica=settings.replica_id, gate=gate)
+        cases = use_cases(store, box, settings, gate=gate)
         first_token = await cases.tokens.first_start()
         metrics, health = Metrics(), Health()
         snapshots = Snapshots(store, box.reveal, _compiler, poll=settings.poll_interval_ms / 1000)
@@ -142,26 +157,37 @@ async def control_plane(settings: ControlPlaneSettings, *, gate: Gate | None = N
         yield ControlPlane(settings, store, cases, snapshots, xds, http, first_token)
 
 
-def use_cases(store: Store, box: SecretBox, *, replica: str, gate: Gate | None = None) -> UseCases:
+def use_cases(store: Store, box: SecretBox, settings: ControlPlaneSettings, *, gate: Gate | None = None) -> Cases:
     """The use cases over a store. Nothing is started."""
-    return UseCases(
-        resources=Resources(store, preflight=Preflight(gate) if gate else None, secrets=box),
+    resources = Resources(store, preflight=Preflight(gate) if gate else None, secrets=box)
+    address = GatewayAddress(settings.gateway_host, settings.gateway_port)
+    limits = ImportLimits(document_bytes=settings.import_max_document_bytes, operations=settings.import_max_operations)
+    return Cases(
+        resources=resources,
         route_list=RouteList(store),
-        dataplanes=Dataplanes(store, replica=replica),
+        dataplanes=Dataplanes(store, replica=settings.replica_id),
         audit=AuditLog(store),
         tokens=Tokens(store),
         teams=Teams(store),
+        imports=Imports(store, resources, address=address, limits=limits),
+        expose=Expose(store, resources, address=address),
     )
 
 
 def build_app(
-    settings: ControlPlaneSettings, cases: UseCases, *, metrics: Metrics | None = None, health: Health | None = None
+    settings: ControlPlaneSettings, cases: Cases, *, metrics: Metrics | None = None, health: Health | None = None
 ) -> FastAPI:
     """The HTTP application over the use cases."""
     metrics, health = metrics or Metrics(), health or Health()
     app = FastAPI(title="Headgate API", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.page_limit_max = settings.page_limit_max
-    for router in native_routers(cases, Authority(teams=cases.teams, audit=cases.audit, surface="native")):
+    native, platform = (
+        Authority(teams=cases.teams, audit=cases.audit, surface=surface) for surface in ("native", "platform")
+    )
+    for router in (
+        *platform_routers(cases.imports, cases.expose, platform, route_class=StrictRoute),
+        *native_routers(cases, native),
+    ):
         # Not include_router: it would keep a second copy of every operation.
         app.router.routes.extend(router.routes)
     guard = None if settings.metrics_public else _may_read_metrics
@@ -181,7 +207,7 @@ def build_app(
 def openapi(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of an application made by `build_app`."""
     if not app.openapi_schema:
-        app.openapi_schema = openapi_document(app.router.routes, TAGS)
+        app.openapi_schema = openapi_document(app.router.routes, [*PLATFORM_TAGS, *NATIVE_TAGS])
     return app.openapi_schema
 
 
@@ -189,7 +215,7 @@ def reference() -> str:
     """The OpenAPI document of this version as it is checked in. Opens nothing."""
     never_asked = Store.__new__(Store)
     settings = ControlPlaneSettings()
-    app = build_app(settings, use_cases(never_asked, SecretBox(bytes(32)), replica="reference"))
+    app = build_app(settings, use_cases(never_asked, SecretBox(bytes(32)), settings))
     return orjson.dumps(openapi(app), option=orjson.OPT_INDENT_2).decode() + "\n"
 
 
@@ -228,7 +254,7 @@ def _compiler(team: str) -> TeamCompiler:
     return TeamCompiler(team, system_ca=certifi.contents())
 
 
-def _xds_server(settings: ControlPlaneSettings, snapshots: Snapshots, cases: UseCases, metrics: Metrics) -> XdsServer:
+def _xds_server(settings: ControlPlaneSettings, snapshots: Snapshots, cases: Cases, metrics: Metrics) -> XdsServer:
     hub = Hub(
         snapshots,
         cases.dataplanes,

@@ -71,10 +71,10 @@ async def test_of_two_patches_with_one_etag_one_wins(api):
         etag = (await api.put("/clusters/c", json=cluster(turn + 1))).headers["etag"]
         first, second = await asyncio.gather(
             api.patch("/clusters/c", json={"connect_timeout_ms": 1}, headers={"if-match": etag}),
-            api.patch("/clusters/c", json={"dns_refresh_ms": 100}, headers={"if-match": etag}),
+            api.patch("/clusters/c", json={"idle_timeout_ms": 100}, headers={"if-match": etag}),
         )
         assert sorted((first.status_code, second.status_code)) == [200, 412]
-        won = cluster(turn + 1, connect_timeout_ms=1) if first.is_success else cluster(turn + 1, dns_refresh_ms=100)
+        won = cluster(turn + 1, connect_timeout_ms=1) if first.is_success else cluster(turn + 1, idle_timeout_ms=100)
         assert (await api.get("/clusters/c")).json()["spec"] == won
 
 

@@ -49,7 +49,7 @@ async def test_a_secret_of_the_wrong_type_is_refused_where_it_is_named(api, pem)
 
 
 async def test_no_secret_is_in_any_answer_or_log(api, running, pem, log):
-    """The private key and the tokens are in no answer of any operation, and in no line of the log, also when refused."""
+    """Private key and tokens are in no answer of any operation and in no line of the log, also when refused."""
     told: list[str] = []
     key = pem["private_key"]
 

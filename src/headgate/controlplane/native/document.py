@@ -90,9 +90,31 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 def _complete(method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
+    if "security" in operation:
+        # One requirement with all scopes: several requirements would mean that any of them is enough.
+        scopes = {scope for requirement in operation["security"] for each in requirement.values() for scope in each}
+        operation["security"] = [{"bearer": sorted(scopes)}]
+        operation["description"] = _with_scopes(operation.get("description", ""), sorted(scopes))
+    for parameter in operation.get("parameters", []):
+        parameter["schema"] = _never_null(parameter["schema"])
     for status in _problem_statuses(method, operation):
         responses.setdefault(status, {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _with_scopes(description: str, scopes: list[str]) -> str:
+    if not scopes:
+        return description
+    needed = f"Needs {', '.join(f'`{scope}`' for scope in scopes)}."
+    return f"{description}\n\n{needed}" if description else needed
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter: it can be left out, but nobody can send null in a query or header."""
+    options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    if len(options) != 1:
+        return schema
+    return {**options[0], **{key: value for key, value in schema.items() if key != "anyOf"}}
 
 
 def _problem_statuses(method: str, operation: dict[str, Any]) -> Iterator[str]:
