@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from headgate.cli.client import PLATFORM, Client
+from headgate.cli.client import PLATFORM, Client, segment
 from headgate.cli.converge import wait_option, wait_until_acknowledged
 from headgate.cli.diffs import show_outcome, summary
 from headgate.cli.documents import is_url, read
@@ -47,7 +47,7 @@ def openapi(
     content = read(source)
     query = {**given, "source_url": source if is_url(source) else None}
     with Client(options) as client:
-        if not dry_run and not yes and _asks():
+        if not dry_run and not yes and sys.stdin.isatty() and _is_there(client, given["name"]):
             plan = _send(client, options, {**query, "dry_run": True}, content, "planning")
             _ask_about_removals(plan)
         report = _send(client, options, {**query, "dry_run": dry_run}, content, "importing")
@@ -56,8 +56,17 @@ def openapi(
             wait_until_acknowledged(client, options, report["revision"], wait)
 
 
-def _asks() -> bool:
-    return sys.stdin.isatty()
+def _is_there(client: Client, name: str | None) -> bool:
+    """Whether an API of the name may have been imported before; without a name only the API can tell which it is."""
+    if name is None:
+        return True
+    try:
+        client.get(f"{PLATFORM}/apis/{segment(name)}")
+    except Failure as failure:
+        if (failure.problem or {}).get("code") == "unknown_api":
+            return False
+        raise
+    return True
 
 
 def _ask_about_removals(plan: Mapping[str, Any]) -> None:
@@ -124,15 +133,19 @@ def _show(options: Options, report: Mapping[str, Any], *, show_all: bool) -> Non
         return
     totals, about = report["totals"], report["document"]
     what = f"{about['title']} {about['version']} (OpenAPI {about['openapi']})".strip()
-    where = f"{report['gateway']['url']}, domains {', '.join(report['gateway']['domains'])}"
-    row = (report["name"], what, totals["operations"], totals["routed"], totals["not_routed"], where)
-    table(("API", "document", "operations", "routed", "not routed", "at"), [row])
+    click.echo(f"API '{report['name']}': {what}, at {report['gateway']['url']}{_domains(report)}\n")
+    table(("operations", "routed", "not routed"), [(totals["operations"], totals["routed"], totals["not_routed"])])
     _show_lost([one for one in report["operations"] if not one["routed"]], show_all=show_all)
     _show_notes(report, show_all=show_all)
     if len(report["diffs"]) > _MOST and not show_all:
         click.echo(summary(report))
     else:
         show_outcome(options, report)
+
+
+def _domains(report: Mapping[str, Any]) -> str:
+    domains = report["gateway"]["domains"]
+    return "" if domains == ["*"] else f" for {', '.join(domains)}"
 
 
 def _show_notes(report: Mapping[str, Any], *, show_all: bool) -> None:

@@ -46,8 +46,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = ""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 10_000
-        grid.box = box.SIMPLE_HEAD
-    console.print(grid)
+    with console.capture() as drawn:
+        console.print(grid)
+    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def _cell(value: Any) -> str:

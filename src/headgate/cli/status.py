@@ -92,7 +92,7 @@ def _row(one: Mapping[str, Any]) -> tuple[Any, ...]:
     seen = "now" if one["connected"] else ago(one["last_seen"])
     wants, has = one["revision_wanted"], one["revision_acked"]
     state = _WORDS.get(one["state"], one["state"])
-    return one["id"], state, wants, has, len(one["refused"]), one["version"], one["mode"], seen
+    return one["id"], state, wants, has, len(one["refused"]), one["version"].removeprefix("envoy "), one["mode"], seen
 
 
 def _show_types(one: Mapping[str, Any]) -> None:
