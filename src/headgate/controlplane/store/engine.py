@@ -28,7 +28,14 @@ def make_engine(url: str) -> AsyncEngine:
     The parameters of statements are never logged or shown in errors: they are documents.
     """
     parsed = _parse(url)
-    options: dict[str, Any] = {"hide_parameters": True, "pool_size": 10, "max_overflow": 10, "pool_timeout": 30}
+    # Last in, first out: what is idle stays idle, and its cache small.
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "pool_size": 5,
+        "max_overflow": 15,
+        "pool_timeout": 30,
+        "pool_use_lifo": True,
+    }
     if parsed.drivername == "sqlite+aiosqlite":
         _make_room_for(parsed)
 
@@ -112,7 +119,6 @@ def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001
         "synchronous = FULL",
         "foreign_keys = ON",
         "temp_store = MEMORY",
-        "cache_size = -4096",
         "journal_size_limit = 67108864",
     ):
         cursor.execute(f"PRAGMA {pragma}")
