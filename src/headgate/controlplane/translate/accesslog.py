@@ -15,7 +15,7 @@ HTTP_FIELDS: Mapping[str, str] = {
     "method": "%REQ(:METHOD)%",
     "authority": "%REQ(:AUTHORITY)%",
     # Without the query: it may hold what must not be logged.
-    "path": "%PATH(NQ:ORIG)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
@@ -60,4 +60,4 @@ def _format(log: AccessLog, kind: Literal["http", "tcp"]) -> Shape:
         line = log.text_format if log.text_format.endswith("\n") else log.text_format + "\n"
         return {"text_format_source": {"inline_string": line}}
     fields = log.json_format or (HTTP_FIELDS if kind == "http" else TCP_FIELDS)
-    return {"json_format": {"fields": {name: {"string_value": text} for name, text in fields.items()}}}
+    return {"json_format": dict(fields)}
