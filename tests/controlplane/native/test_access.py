@@ -252,7 +252,7 @@ async def test_changes_need_the_scope_of_each_kind(holder):
     ],
 )
 async def test_without_a_valid_token_it_is_401(running, headers):
-    """No token, half a token, another scheme, an unknown token: 401 and how to do better, even for what is not there."""
+    """No token, half a token, another scheme, an unknown token: 401 with a hint, even for what is not there."""
     async with running.client_for(None) as client:
         for path in (f"{NATIVE}/clusters", "/api/v1/whoami", "/metrics", "/nothing/here", "/"):
             answer = await client.get(path, headers=headers)
