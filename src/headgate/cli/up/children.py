@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -98,7 +99,8 @@ class Children:
     def _write(self) -> None:
         children = [{**asdict(status), "since": status.since.isoformat()} for status in self._statuses.values()]
         platform = {"pid": os.getpid(), "api": self._plan.api, "gateway": self._plan.gateway, "children": children}
-        replace_file(self._plan.state / PLATFORM_FILE, json.dumps(platform, indent=2) + "\n")
+        with suppress(OSError):  # a full disk must not stop the supervision
+            replace_file(self._plan.state / PLATFORM_FILE, json.dumps(platform, indent=2) + "\n")
 
     def _envoy_said(self, level: str, logger: str, message: str) -> None:
         self._envoy_log(f"{level} {logger}: {message}\n".encode())

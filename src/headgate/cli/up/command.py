@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +74,7 @@ async def _run(plan: Plan, started: float) -> None:
     from headgate.cli.up.tour import Tour
 
     stop = _stop_on_signals()
-    children = Children(plan, click.echo)
+    children = Children(plan, _say)
     with_demo = ", Envoy and the bookshop" if plan.demo else " and Envoy"
     click.echo(f"Starting the control plane{with_demo}; Ctrl-C stops them. Logs are in {plan.state / 'logs'}/")
     tour = Tour(plan, children, started)
@@ -88,10 +89,15 @@ async def _run(plan: Plan, started: float) -> None:
     finally:
         touring.cancel()
         stopped.cancel()
-        click.echo("\nStopping ...")
+        _say("\nStopping ...")
         await children.stop()
         await asyncio.gather(touring, stopped, return_exceptions=True)
-    click.echo("Stopped.")
+    _say("Stopped.")
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # whoever read this may have gone; the platform stays
+        click.echo(line)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -104,5 +110,7 @@ def _stop_on_signals() -> asyncio.Event:
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # started with nohup
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     return stop

@@ -13,9 +13,11 @@ from headgate.controlplane.settings import ControlPlaneSettings
 from headgate.dataplane.bootstrap import Address, BootstrapOptions, bootstrap
 from headgate.dataplane.settings import DataplaneSettings
 from headgate.kit.serve.ports import ensure_free, shown
-from headgate.kit.settings import flag_of
+from headgate.kit.settings import DEFAULT, flag_of
 
 NODE_ID = "local"
+_DRAIN = 2.0
+"""Seconds the control plane waits for requests under way: somebody waits at the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Plan:
             **{name: value for name, value in self.flags.items() if name in ControlPlaneSettings.model_fields},
             "admin_token_file": self.token_file,
             "log_format": "json",
+            **({"drain_seconds": _DRAIN} if self.control.origins()["drain_seconds"] == DEFAULT else {}),
             **({"config": self.config_file} if self.config_file else {}),
         }
         python = [sys.executable, "-m", "headgate.cli", "serve"]
