@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ _HEAD = """# Command line
 
 Made from the code by `python -m headgate.cli.reference docs/reference/cli.md`; a test holds it current.
 
-Every option can be given by `headgate VERB --help` too. Exit codes:
+`headgate VERB --help` says the same. Exit codes:
 
 | code | meaning |
 |---|---|
@@ -22,7 +23,8 @@ Every option can be given by `headgate VERB --help` too. Exit codes:
 | 3 | the API refused: the message, the place in the document and what to do are printed |
 | 4 | the API is not reachable |
 
-With `--output json` an error is printed as the problem document (RFC 9457) that the API answered with.
+With `--output json` an error is printed as the problem document (RFC 9457) that the API answered with. A defect of
+the command line itself is one line too; `HEADGATE_TRACEBACK=1` shows where it came from.
 """
 
 
@@ -48,7 +50,7 @@ def _sections(context: click.Context, command: click.Command, level: int) -> Ite
 
 def _section(context: click.Context, command: click.Command, level: int) -> str:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    lines = [f"{'#' * level} {context.command_path}", "", (command.help or "").strip(), "", f"    {usage}", ""]
+    lines = [f"{'#' * level} {context.command_path}", "", cleandoc(command.help or ""), "", f"    {usage}", ""]
     rows = [record for option in command.params if (record := option.get_help_record(context))]
     if rows:
         lines += ["| option | meaning |", "|---|---|"]

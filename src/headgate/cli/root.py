@@ -89,20 +89,29 @@ class Verbs(click.Group):
 @click.option(
     "--api",
     envvar="HEADGATE_API",
+    show_envvar=True,
     metavar="URL",
     help=f"The control plane's API; unless given, the one `headgate up` runs in this directory, else {DEFAULT_API}.",
 )
 @click.option(
     "--token",
     envvar="HEADGATE_TOKEN",
+    show_envvar=True,
     metavar="TOKEN",
     help="Token to show; unless given, the admin token that `headgate up` wrote in this directory.",
 )
-@click.option("--team", envvar="HEADGATE_TEAM", metavar="NAME", help="Team to act for; unless given, the token's.")
+@click.option(
+    "--team",
+    envvar="HEADGATE_TEAM",
+    show_envvar=True,
+    metavar="NAME",
+    help="Team to act for; unless given, the token's.",
+)
 @click.option(
     "--output",
     "-o",
     envvar="HEADGATE_OUTPUT",
+    show_envvar=True,
     type=click.Choice(["table", "json", "yaml"]),
     default="table",
     show_default=True,

@@ -26,10 +26,18 @@ def _setting(*names: str, help_text: str) -> Callable[[F], F]:
 @_setting("--xds-port", help_text="Port Envoys connect to.  [18000]")
 @_setting("--gateway-port", help_text="Port of the gateway.  [10000]")
 @_setting("--envoy-admin-port", "--admin-port", "envoy_admin_port", help_text="Port of Envoy's administration.  [9901]")
-@click.option("--demo/--no-demo", envvar="HEADGATE_DEMO", default=True, show_default=True, help="Run the bookshop.")
+@click.option(
+    "--demo/--no-demo",
+    envvar="HEADGATE_DEMO",
+    show_envvar=True,
+    default=True,
+    show_default=True,
+    help="Run the bookshop; a new database starts with it published.",
+)
 @click.option(
     "--demo-port",
     envvar="HEADGATE_DEMO_PORT",
+    show_envvar=True,
     type=click.IntRange(1, 65_535),
     default=8001,
     show_default=True,
