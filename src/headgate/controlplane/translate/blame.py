@@ -159,6 +159,7 @@ _WORDS: tuple[tuple[str, "str | _Text | _Body | _Extension"], ...] = (
     (r"response body size is (\d+) bytes", _Body()),
     (r"malformed IP address: (.*?)\.? Consider", _Text(field="address", whole=True)),
     (r"Didn't find a registered implementation for '(.*?)'", _Extension()),
+    (r"registered cluster factory implementation", "cluster_type"),
     (r"cannot bind '.*': (?:Cannot assign requested address|Address family)", "address"),
     (r"cannot bind|has duplicate address", "address.socket_address.port_value"),
     (r"max_ejection_time cannot be smaller", "outlier_detection.max_ejection_time"),

@@ -65,7 +65,11 @@ _ROUTE: Sequence[Rule] = (
 )
 _ROUTE_CONFIG: Sequence[Rule] = (
     *_HEADERS,
-    *((rf"virtual_hosts\[(\d+)\]\.{p}", re.sub(r"\\2", r"\\3", re.sub(r"\\1", r"\\2", to))) for p, to in _HEADERS),
+    (r"virtual_hosts\[(\d+)\]\.(request|response)_headers_to_add\[(\d+)\]", r"/virtual_hosts/\1/\2_headers/set/\3"),
+    (
+        r"virtual_hosts\[(\d+)\]\.(request|response)_headers_to_remove\[(\d+)\]",
+        r"/virtual_hosts/\1/\2_headers/remove/\3",
+    ),
     (r"virtual_hosts\[(\d+)\]\.domains\[(\d+)\]", r"/virtual_hosts/\1/domains/\2"),
     (r"virtual_hosts\[(\d+)\]\.retry_policy", r"/virtual_hosts/\1/retry"),
     (r"virtual_hosts\[(\d+)\]\.(name|domains|require_tls)", r"/virtual_hosts/\1/\2"),
