@@ -19,6 +19,9 @@ from headgate.kit.controls.validation import pointer
 MAX_VALUES: Final = 5_000_000
 """Values in a document at most, each alias counted as what it stands for."""
 
+MAX_DEPTH: Final = 200
+"""Containers inside one another at most: libyaml takes ever longer for each further one."""
+
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -136,6 +139,8 @@ class _Builder:
             raise self._wrong(f"the key at line {line} is not text")
         if event.tag not in (None, "!", _TAG + tag):
             raise self._wrong(f"the tag '{event.tag}' at line {line} has no meaning in JSON")
+        if len(self._open) >= MAX_DEPTH:
+            raise _invalid(f"it is nested more than {MAX_DEPTH} deep at line {line}")
         self._anchors.pop(event.anchor or "", None)
         self._open.append(_Open(value, event.anchor, line))
 

@@ -1,0 +1,1 @@
+"""Reading OpenAPI documents and planning what they become."""

@@ -1,0 +1,1 @@
+"""The fakes that are shipped."""
