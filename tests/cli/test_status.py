@@ -148,3 +148,10 @@ def test_json_output_is_only_json(headgate, api, document):
     result = headgate("-o", "json", "apply", "-f", document)
     assert json.loads(result.out) == OUTCOME
     assert "acknowledged" in result.err
+
+
+def test_watch_until_interrupted(headgate, api, monkeypatch):
+    """--watch asks again and again until Ctrl-C, which is no error to explain."""
+    monkeypatch.setattr("headgate.cli.status.time.sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    result = headgate("status", "--watch")
+    assert (result.code, "no dataplane" in result.out, result.err.strip()) == (130, True, "")

@@ -170,6 +170,24 @@ async def test_child_gets_its_environment():
     assert out == [f"ours {os.environ['PATH']}"]
 
 
+async def test_onlookers_cannot_harm():
+    """Sinks, callbacks and drains that raise stop neither the child nor its supervision."""
+
+    def fail(*_):
+        raise RuntimeError("no disk")
+
+    async def fail_to_drain():
+        fail()
+
+    code = f"import sys; print('x' * 200_000, flush=True); print('y' * 200_000, file=sys.stderr, flush=True); {WAIT}"
+    supervisor = Supervisor(python(code, drain=fail_to_drain), out=fail, err=fail, on_status=fail)
+    await supervisor.start()
+    await eventually(lambda: _is(lambda: supervisor.tail and supervisor.status.state == "live"))
+    pid = supervisor.status.pid
+    await supervisor.stop()
+    assert not psutil.pid_exists(pid)
+
+
 def test_lines_are_whole():
     """Pieces are joined to lines whatever their borders, and a line without end does not grow for ever."""
     taken = []

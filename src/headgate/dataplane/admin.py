@@ -57,7 +57,10 @@ class Admin:
         status, body = await self._ask("GET", path)
         if status != http.HTTPStatus.OK:
             raise Unavailable(f"Envoy's admin answered {status} to {path}", code="envoy_admin_unreachable")
-        return json.loads(body)
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise Unavailable(f"Envoy's admin answered {path} with no JSON", code="envoy_admin_unreachable") from error
 
     async def get_text(self, path: str) -> str:
         """Return the answer to a GET as text."""

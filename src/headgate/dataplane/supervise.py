@@ -100,7 +100,8 @@ class Lines:
 class Supervisor:
     """Keeps one child running.
 
-    `out` and `err` take what it writes; `on_status` is called at every change. A supervisor is started once.
+    `out` and `err` take what it writes; `on_status` is called at every change; what they raise is dropped.
+    A supervisor is started once.
     """
 
     def __init__(
@@ -218,8 +219,8 @@ class Supervisor:
 
     async def _pump(self, stream: asyncio.StreamReader, sinks: Sequence[Sink | None]) -> None:
         while piece := await stream.read(_PIECE):
-            for sink in sinks:
-                if sink:
+            for sink in filter(None, sinks):
+                with suppress(Exception):  # what cannot be written is lost; a full pipe would stop the child
                     sink(piece)
 
     async def _probe(self) -> float:
@@ -230,7 +231,8 @@ class Supervisor:
 
     async def _let_go(self, process: asyncio.subprocess.Process) -> None:
         if self.child.drain and self._status.state == "live":
-            await self.child.drain()
+            with suppress(Exception):  # stopping does not depend on it
+                await self.child.drain()
         with suppress(ProcessLookupError):
             process.terminate()
         try:
@@ -251,7 +253,8 @@ class Supervisor:
         self._status = replace(before, state=state, since=since, **changes)  # type: ignore[arg-type]
         self._moved.set()
         if self._on_status:
-            self._on_status(self._status)
+            with suppress(Exception):  # the child must not lose its supervisor to who looks on
+                self._on_status(self._status)
 
 
 async def _cancel(*tasks: asyncio.Task[object]) -> None:

@@ -70,8 +70,8 @@ def up(config_file: Path | None, demo: bool, demo_port: int, validate: bool | No
 
     plan.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = Lock(plan.state)
-    plan.check()
     try:
+        plan.check()
         asyncio.run(_run(plan, started))
     finally:
         lock.release()
