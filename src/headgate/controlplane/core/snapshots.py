@@ -14,6 +14,7 @@ import structlog
 from headgate.controlplane.model.rows import Row, RowChange
 from headgate.controlplane.translate.compile import TeamCompiler
 from headgate.controlplane.translate.resource import TeamSnapshot
+from headgate.kit.controls.faults import OutOfRange
 
 _log = structlog.get_logger("headgate.snapshots")
 
@@ -94,7 +95,7 @@ class Snapshots:
         behind = set()
         for team, revision in revisions.items():
             current = self._current.get(team)
-            if current is None or current.revision < revision:
+            if current is None or current.revision != revision:
                 try:
                     await self._advance(team)
                 except Exception:  # noqa: BLE001 - one team's trouble must not stop the others'
@@ -114,11 +115,19 @@ class Snapshots:
     async def _advance(self, team: str) -> None:
         compiler = self._compilers.get(team)
         if compiler is None:
-            compiler = self._compiler(team)
-            revision, rows = await self._feed.load_team(team)
-            changes: Sequence[RowChange] = [RowChange(None, row) for row in rows]
-        else:
+            return await self._load(team)
+        try:
             revision, changes = await self._feed.changes_since(team, self._current[team].revision)
+        except OutOfRange:
+            # The history does not lead from here to there: it was pruned, or a backup was restored.
+            return await self._load(team)
+        return await self._compile(team, compiler, changes, revision)
+
+    async def _load(self, team: str) -> None:
+        revision, rows = await self._feed.load_team(team)
+        await self._compile(team, self._compiler(team), [RowChange(None, row) for row in rows], revision)
+
+    async def _compile(self, team: str, compiler: TeamCompiler, changes: Sequence[RowChange], revision: int) -> None:
         changes = [self._in_the_clear(team, change) for change in changes]
         if len(changes) > LARGE_CHANGE:
             snapshot = await asyncio.to_thread(compiler.apply, changes, revision)

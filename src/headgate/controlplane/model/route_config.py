@@ -199,8 +199,8 @@ class Route(Spec):
     forward: Forward | None = None
     redirect: Redirect | None = None
     direct_response: DirectResponse | None = None
-    request_headers: HeaderChanges = HeaderChanges()
-    response_headers: HeaderChanges = HeaderChanges()
+    request_headers: HeaderChanges = Field(default_factory=HeaderChanges)
+    response_headers: HeaderChanges = Field(default_factory=HeaderChanges)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Route":
@@ -257,8 +257,8 @@ class VirtualHost(Spec):
     """`*`, `host`, `*.suffix` or `prefix.*`, each with an optional port; unique in the route config. As long as
     no domain of the route config has a port, the port of a request does not matter."""
     routes: list[Route] = Field(default=[], max_length=50_000)
-    request_headers: HeaderChanges = HeaderChanges()
-    response_headers: HeaderChanges = HeaderChanges()
+    request_headers: HeaderChanges = Field(default_factory=HeaderChanges)
+    response_headers: HeaderChanges = Field(default_factory=HeaderChanges)
     retry: RetryPolicy | None = None
     """For routes without their own."""
     require_tls: Literal["none", "external_only", "all"] = "none"
@@ -273,8 +273,8 @@ class RouteConfig(Spec):
     """Virtual hosts; a listener names the route config it serves."""
 
     virtual_hosts: list[VirtualHost] = Field(default=[], max_length=1000)
-    request_headers: HeaderChanges = HeaderChanges()
-    response_headers: HeaderChanges = HeaderChanges()
+    request_headers: HeaderChanges = Field(default_factory=HeaderChanges)
+    response_headers: HeaderChanges = Field(default_factory=HeaderChanges)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RouteConfig":
