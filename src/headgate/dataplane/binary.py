@@ -7,6 +7,8 @@ import asyncio
 import os
 import re
 import shutil
+import signal
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +61,11 @@ async def envoy_version(binary: Path) -> EnvoyVersion:
     """Ask a binary for its version. Raises FailedPrecondition `envoy_unusable` when it does not answer as Envoy."""
     try:
         child = await asyncio.create_subprocess_exec(
-            binary, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            binary,
+            "--version",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
     except OSError as error:
         raise _unusable(binary, str(error)) from error
@@ -68,13 +74,19 @@ async def envoy_version(binary: Path) -> EnvoyVersion:
     except TimeoutError as error:
         raise _unusable(binary, f"no answer within {_TIMEOUT:g} seconds") from error
     finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
+        await end_session(child)
     match = re.search(r"version: (\S*?/?(\d+\.\d+\.\d+)\S*)", output.decode("utf-8", "replace"))
     if child.returncode or not match:
         raise _unusable(binary, f"exit status {child.returncode}")
     return EnvoyVersion(match[2], match[1])
+
+
+async def end_session(child: asyncio.subprocess.Process) -> None:
+    """Kill a child that was started in a session of its own, and whatever it has started, unless it has ended."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()
 
 
 def _unusable(binary: Path, reason: str) -> FailedPrecondition:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from headgate.dataplane.binary import end_session
 from headgate.dataplane.bootstrap import RUNTIME
 from headgate.dataplane.lint import findings, without_sds
 from headgate.kit.controls.faults import Unavailable
@@ -80,9 +81,7 @@ class EnvoyValidator:
                 hint="try again; if it happens again, the change may be too large for one step",
             ) from error
         finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
+            await end_session(child)
         return child.returncode or 0, output.decode("utf-8", "replace")
 
 
