@@ -48,7 +48,7 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fragment:
-    """A piece of configuration that Envoy can judge alone. `message` is a cluster, a listener or a route config."""
+    """A piece of configuration that Envoy can judge alone. `message` is its proto, `source` the whole it is of."""
 
     row: Row
     source: tuple[Kind, str]
@@ -123,28 +123,20 @@ def _fragment(team: str, row: Row) -> _Fragment:
         message = route_config(team, row.name, config)
         message.virtual_hosts.extend(virtual_host(host) for host in config.virtual_hosts)
         return _made(row, ("route_config", row.name), message)
-    name, host, _ = row.name.split("/")
-    masked = masked_route(route(team, Route.model_validate(row.spec)))
-    message = route_config(team, name, RouteConfig())
-    message.virtual_hosts.add(name=host, domains=["*"], routes=[masked])
-    return _made(row, ("route_config", name), message, encode(masked))
+    message = masked_route(route(team, Route.model_validate(row.spec)))
+    return _made(row, ("route_config", row.name.split("/")[0]), message)
 
 
-def _made(row: Row, source: tuple[Kind, str], message: Message, identity: bytes = b"") -> _Fragment:
-    digest = content_hash(row.kind.encode(), identity or encode(message))
-    return _Fragment(row, source, digest, message)
+def _made(row: Row, source: tuple[Kind, str], message: Message) -> _Fragment:
+    return _Fragment(row, source, content_hash(row.kind.encode(), encode(message)), message)
 
 
 def _configuration(fragments: Sequence[_Fragment]) -> Mapping[str, Any]:
-    messages = [fragment.message for fragment in fragments if fragment.row.kind != "route"]
     routes = [fragment.message for fragment in fragments if fragment.row.kind == "route"]
+    messages = [fragment.message for fragment in fragments if fragment.row.kind != "route"]
     configs = [message for message in messages if isinstance(message, RouteConfiguration)]
     if routes:
-        together = RouteConfiguration()
-        together.CopyFrom(routes[0])
-        for message in routes[1:]:
-            together.virtual_hosts[0].routes.extend(message.virtual_hosts[0].routes)
-        configs.append(together)
+        configs.append(_around(routes))
     return bootstrap(
         [message for message in messages if isinstance(message, EnvoyCluster)],
         [message for message in messages if isinstance(message, EnvoyListener)],
@@ -152,9 +144,18 @@ def _configuration(fragments: Sequence[_Fragment]) -> Mapping[str, Any]:
     )
 
 
+def _around(routes: Sequence[Any], host: str = "all") -> RouteConfiguration:
+    """Return a route config made up around routes."""
+    message = route_config("preflight", "routes", RouteConfig())
+    message.virtual_hosts.add(name=host, domains=["*"], routes=routes)
+    return message
+
+
 def _violation(fragment: _Fragment, refusal: str) -> RowViolation:
-    reason = explained(refusal)
-    place = locate(fragment.source, fragment.message, proto_path(fragment.message, reason))
-    # A route's document stands for what is said of the route config that was made up around it.
-    pointer = place.pointer if place.kind == fragment.row.kind else ""
-    return RowViolation(fragment.row.kind, fragment.row.name, pointer, f"Envoy refuses it: {reason}")
+    row, message, reason = fragment.row, fragment.message, explained(refusal)
+    if row.kind == "route":
+        message = _around([message], row.name.split("/")[1])
+    place = locate(fragment.source, message, proto_path(message, reason))
+    # What is said of the route config that was made up around a route is said of the route.
+    pointer = place.pointer if place.kind == row.kind else ""
+    return RowViolation(row.kind, row.name, pointer, f"Envoy refuses it: {reason}")
