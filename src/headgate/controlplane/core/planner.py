@@ -49,7 +49,11 @@ class Planner:
         refused: list[InvalidArgument] = []
         for index, change in enumerate(self._changes):
             try:
-                self._work_in(change, self._prefix(index))
+                if change.kind == "route_config":
+                    # Thousands of routes, maybe: the event loop must live on meanwhile.
+                    await asyncio.to_thread(self._work_in, change, self._prefix(index))
+                else:
+                    self._work_in(change, self._prefix(index))
             except InvalidArgument as fault:
                 refused.append(fault)
             if index % _BREATH == _BREATH - 1:

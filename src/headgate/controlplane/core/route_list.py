@@ -29,26 +29,19 @@ class RouteList:
         A page starts behind the last route of the one before, wherever that has been moved or deleted since.
         """
         check_limit(limit)
-        after = tuple(read_cursor(cursor, int, str))
+        after = read_cursor(cursor, int, str)
         async with self._store.read(team) as view:
-            configs = await view.rows("route_config", [config])
-            routes = await view.routes_of([config])
-        _require(configs, config, host)
-        prefix = f"{config}/{host}/"
-        wanted = [
-            row
-            for row in routes
-            if row.row.name.startswith(prefix)
-            and name_contains.lower() in row.row.name[len(prefix) :].lower()
-            and owner in (None, row.row.owner)
-        ]
-        rest = [row for row in wanted if not after or (row.row.position, row.row.name) > after]
-        last = rest[limit - 1].row if len(rest) > limit else None
-        return Page(
-            [_stored(team, row) for row in rest[:limit]],
-            len(wanted),
-            make_cursor(last.position, last.name) if last else "",
-        )
+            _require(await view.rows("route_config", [config]), config, host)
+            found, total = await view.route_page(
+                (config, host),
+                name_contains=name_contains,
+                owner=owner,
+                limit=limit + 1,
+                after=(after[0], after[1]) if after else None,
+            )
+        last = found[limit - 1].row if len(found) > limit else None
+        more = make_cursor(last.position, last.name) if last else ""
+        return Page([_stored(team, row) for row in found[:limit]], total, more)
 
 
 def _require(configs: dict[str, StoredRow], config: str, host: str) -> None:

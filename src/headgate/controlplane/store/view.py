@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Any, Final, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, Table, func, select
+from sqlalchemy import ColumnElement, Table, func, select, tuple_
 from sqlalchemy.engine import Row as Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -169,6 +169,27 @@ class TeamView:
         total = (await self.connection.execute(select(func.count()).select_from(table).where(*conditions))).scalar_one()
         query = select(table).where(*conditions, table.c.name > after).order_by(table.c.name).limit(limit)
         return [stored_row(kind, record) for record in await self.connection.execute(query)], total
+
+    async def route_page(
+        self, lane: LaneKey, *, name_contains: str, owner: str | None, limit: int, after: tuple[int, str] | None
+    ) -> tuple[list[StoredRow], int]:
+        """At most `limit` routes of a virtual host behind (position, name), in order, and how many match in all.
+
+        `name_contains` is looked for in the route's own name, not in those of its parents.
+        """
+        conditions = self._lane(lane)
+        if name_contains:
+            own_name = func.substr(routes.c.name, len("/".join(lane)) + 2)
+            conditions.append(func.lower(own_name).contains(name_contains.lower(), autoescape=True))
+        if owner is not None:
+            conditions.append(routes.c.owner == owner)
+        total = (
+            await self.connection.execute(select(func.count()).select_from(routes).where(*conditions))
+        ).scalar_one()
+        if after is not None:
+            conditions.append(tuple_(routes.c.position, routes.c.name) > after)
+        query = select(routes).where(*conditions).order_by(routes.c.position, routes.c.name).limit(limit)
+        return [stored_row("route", record) for record in await self.connection.execute(query)], total
 
     async def all_rows(self) -> list[Row]:
         """Every row of the team, each kind after those it refers to."""
