@@ -18,7 +18,7 @@ import pytest
 from headgate.controlplane import app
 from headgate.controlplane.core.snapshots import Snapshots
 from headgate.controlplane.translate.resource import empty_snapshot
-from headgate.kit.controls.faults import FailedPrecondition, Unavailable
+from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
 from headgate.testing.controlplane import local_settings, running_control_plane
 
 CLUSTER = {"endpoints": [{"address": "127.0.0.1", "port": 3001}]}
@@ -86,7 +86,7 @@ def _accepted(process: Process) -> bool:
 
 async def _until(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not what():  # noqa: ASYNC110 - another process sets no event
+        while not what():
             await asyncio.sleep(0.01)
 
 
@@ -133,6 +133,18 @@ async def test_the_token_goes_to_the_file_that_was_asked_for(tmp_path):
     async with Process(tmp_path / "state", HEADGATE_ADMIN_TOKEN_FILE=str(file)) as again:
         assert await _ask(again, token) == 200
         assert not file.exists()
+
+
+async def test_a_token_is_not_lost_when_something_else_fails(tmp_path, capsys):
+    """A start that fails after the token was made has handed it over, and a file that cannot be written is no loss."""
+    (tmp_path / "file").touch()
+    unreadable = dict.fromkeys(("xds_tls_certificate", "xds_tls_key", "xds_tls_client_ca"), tmp_path / "none.pem")
+    settings = local_settings(tmp_path / "state", admin_token_file=tmp_path / "file" / "token", **unreadable)
+    with pytest.raises(InvalidArgument):
+        await app.serve(settings)
+    token = capsys.readouterr().out.strip().splitlines()[-1].rpartition(" ")[2]
+    async with running_control_plane(tmp_path / "state", token=token) as running:
+        assert (await running.client.get("/api/v1/whoami")).status_code == 200
 
 
 async def test_requests_under_way_are_finished(tmp_path):

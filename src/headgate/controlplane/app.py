@@ -10,9 +10,11 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import certifi
@@ -102,9 +104,7 @@ async def serve(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> 
     The admin token of a new database is written to `admin_token_file`, or else shown on standard output, once.
     """
     stop = stop_on_signals()
-    async with control_plane(settings, gate=gate) as plane:
-        if plane.first_token is not None:
-            _hand_over(plane.first_token, settings)
+    async with control_plane(settings, gate=gate, on_first_token=partial(_hand_over, settings)) as plane:
         # What lives until now lives on: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -116,8 +116,14 @@ async def serve(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> 
 
 
 @asynccontextmanager
-async def control_plane(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> AsyncIterator[ControlPlane]:
-    """Open the store, start everything, and stop it in reverse order."""
+async def control_plane(
+    settings: ControlPlaneSettings, *, gate: Gate | None = None, on_first_token: Callable[[str], None] | None = None
+) -> AsyncIterator[ControlPlane]:
+    """Open the store, start everything, and stop it in reverse order.
+
+    `on_first_token` is called as soon as the admin token of a new database is made: when something later
+    keeps this from starting, the token must not be lost.
+    """
     for host, port, setting in (
         (settings.api_host, settings.api_port, "api_port"),
         (settings.xds_host, settings.xds_port, "xds_port"),
@@ -130,6 +136,8 @@ async def control_plane(settings: ControlPlaneSettings, *, gate: Gate | None = N
         box = SecretBox(settings.encryption_key())
         cases = use_cases(store, box, settings, gate=gate)
         first_token = await cases.tokens.first_start()
+        if first_token is not None and on_first_token is not None:
+            on_first_token(first_token)
         metrics, health = Metrics(), Health()
         snapshots = Snapshots(store, box.reveal, _compiler, poll=settings.poll_interval_ms / 1000)
         await snapshots.start()
@@ -335,16 +343,24 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _hand_over(token: str, settings: ControlPlaneSettings) -> None:
+def _hand_over(settings: ControlPlaneSettings, token: str) -> None:
     """Give the first admin token to whoever started this. It is kept nowhere else."""
     file = settings.admin_token_file
-    if file is None:
-        sys.stdout.write(f"Admin token, shown this once: {token}\n")
-        sys.stdout.flush()
-        return
+    if file is not None:
+        try:
+            _write_private(file, token + "\n")
+        except OSError as error:
+            _log.warning("admin token not written; it is shown instead", file=str(file), reason=error.strerror)
+        else:
+            _log.info("admin token written", file=str(file))
+            return
+    sys.stdout.write(f"Admin token, shown this once: {token}\n")
+    sys.stdout.flush()
+
+
+def _write_private(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     file.unlink(missing_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as handle:
-        handle.write(token + "\n")
-    _log.info("admin token written", file=str(file))
+        handle.write(text)
