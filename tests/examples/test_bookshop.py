@@ -79,7 +79,7 @@ async def test_bad_orders(client, body):
 async def test_stock_events(client):
     """The stream starts with the stock of every book and goes on with each change until its limit."""
     asked = asyncio.create_task(client.get("/stock/events?limit=6"))
-    while not client.shop.listeners:  # noqa: ASYNC110 - the shop sets no event
+    while not client.shop.listeners:
         await asyncio.sleep(0)
     await client.post("/orders", json={"book": "dune"})
     lines = [line for line in (await asked).text.splitlines() if line.startswith("data: ")]

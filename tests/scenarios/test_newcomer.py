@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from headgate.testing.envoy import eventually
+from headgate.testing.envoy import eventually, free_port
 from tests.scenarios.running import Up, free_ports, run
 from tests.scenarios.traffic import Traffic
 
@@ -205,6 +205,19 @@ def test_again_with_the_same_data(tmp_path, hello):
         assert token not in second.text
         assert httpx.get(f"{second.gateway}/hello/a").text == "hello from /a"
         assert httpx.get(f"{second.gateway}/books").status_code == 404
+
+
+def test_moved_ports(tmp_path):
+    """Started with other ports, the bookshop is found where it is now, and a listener that stayed is pointed out."""
+    ports = free_ports()
+    with Up(tmp_path, ports) as first:
+        first.wait_ready()
+    moved = {**ports, "demo_port": free_port(), "gateway_port": free_port()}
+    with Up(tmp_path, moved) as second:
+        second.wait_ready()
+        stayed = f"http://127.0.0.1:{ports['gateway_port']}"
+        assert f"GET {stayed}/books answered 200" in second.text
+        assert f"not at gateway_port {moved['gateway_port']}" in second.text
 
 
 async def test_nothing_survives_a_kill(tmp_path):

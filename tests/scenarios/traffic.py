@@ -37,7 +37,7 @@ class Traffic:
         """Wait until that many more requests were answered well."""
         goal = self.good + requests
         async with asyncio.timeout(within):
-            while self.good < goal:  # noqa: ASYNC110 - four tasks count
+            while self.good < goal:
                 await asyncio.sleep(0.01)
 
     async def _ask(self) -> None:

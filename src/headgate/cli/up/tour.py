@@ -39,7 +39,7 @@ class Tour:
         """Do all of it. Raises Failure and Fault."""
         await self._children.start()
         token = await self._wait_for_token()
-        if token and self._plan.demo and await self._is_new(token):
+        if token and self._plan.demo and (await self._is_new(token) or await self._has_moved(token)):
             await self._publish(token)
         gateway = await self._gateway(token) if token else self._plan.gateway
         proof = await self._prove(gateway, published=bool(token) and await self._has_demo(token))
@@ -71,6 +71,13 @@ class Tour:
     async def _is_new(self, token: str) -> bool:
         team = await ask_json(f"{self._plan.api}/api/v1/teams/default", token=token)
         return bool(team["revision"] == 0)
+
+    async def _has_moved(self, token: str) -> bool:
+        """Whether the bookshop is published at another port than it has now."""
+        cluster = await self._find(token, f"clusters/{DEMO}")
+        if cluster is None or cluster["owner"] != f"api/{DEMO}":
+            return False
+        return [one.get("port") for one in cluster["spec"].get("endpoints", ())] != [self._plan.demo_port]
 
     async def _publish(self, token: str) -> None:
         """Import the bookshop as a user would."""
@@ -139,6 +146,9 @@ class Tour:
         width = max(map(len, rows))
         for name, value in rows.items():
             click.echo(f"  {name:{width}}  {value}")
+        if gateway and not gateway.endswith(f":{plan.control.gateway_port}"):
+            click.echo(f"\nThe stored listener 'gateway' is not at gateway_port {plan.control.gateway_port};")
+            click.echo("`headgate edit listener gateway` moves it.")
         click.echo("\nTry:\n")
         for line in self._curls(gateway, with_demo=bool(proof) and f"{gateway}/books" in proof):
             click.echo(f"  {line}")
