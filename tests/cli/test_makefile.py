@@ -55,7 +55,7 @@ def test_up_installs_once(checkout):
     assert len(installs) == 1
     assert "-c constraints.txt -e .[all]" in installs[0]
     assert called[-1] == "headgate up --no-demo"
-    assert make(checkout, "up")[1] == ["headgate up "]
+    assert make(checkout, "up")[1] == ["headgate up"]
 
 
 def test_up_installs_again_when_the_pins_change(checkout):
