@@ -48,7 +48,7 @@ class FixedAds:
     async def verdict(self, type_url: str, within: float = 15.0) -> str:
         """Wait for what Envoy says to the resources of a type: "" or the refusal."""
         async with asyncio.timeout(within):
-            while type_url not in self.verdicts:  # noqa: ASYNC110 - polled with a deadline
+            while type_url not in self.verdicts:
                 await asyncio.sleep(0.02)
         return self.verdicts[type_url]
 

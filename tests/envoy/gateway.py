@@ -48,7 +48,9 @@ def gateway(port: int, config: dict[str, Any], *, upstream: int | None = None, *
     return document
 
 
-class _Echo(BaseHTTPRequestHandler):
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the path it was asked for, and each header as `echo-NAME`."""
+
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -67,7 +69,7 @@ class _Echo(BaseHTTPRequestHandler):
 @contextmanager
 def echo_upstream() -> Iterator[int]:
     """The port of an upstream that answers with the path it was asked for, and each header as `echo-NAME`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -1,10 +1,8 @@
 """Both forms of a path template, in a real Envoy, mean what the reference says."""
 
+import asyncio
 import http.client
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
@@ -19,6 +17,7 @@ from headgate.controlplane.translate.static import bootstrap, static_cluster
 from headgate.dataplane.bootstrap import RUNTIME
 from headgate.testing.envoy import RealEnvoy, free_port
 from tests.controlplane.translate.reference import bindings, rewritten
+from tests.envoy.gateway import echo_upstream
 
 pytestmark = pytest.mark.envoy
 
@@ -44,34 +43,6 @@ CASES = [
     ("/back\\slash/{x}", "/\\{x}", ["/back\\slash/1"]),
     ("/no/variables/used/{x}", "/fixed", ["/no/variables/used/1"]),
 ]  # fmt: skip
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Answers with the path it was asked for."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:  # noqa: D102
-        body = self.path.encode("latin-1")
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def echo() -> Iterator[int]:
-    """The port of an upstream that answers with the path."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def both_forms(number: int, text: str, replacement: str) -> Iterator[EnvoyRoute]:
@@ -131,10 +102,10 @@ def ask_all(port: int) -> list[str]:
     return wrong
 
 
-async def test_both_forms_mean_the_same(echo, tmp_path):
+async def test_both_forms_mean_the_same(tmp_path):
     """For every case, Envoy's template matcher and our expression match and rewrite as the reference does."""
     port = free_port()
-    async with RealEnvoy(config(port, echo), tmp_path) as envoy:
-        await envoy.wait_live()
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(ask_all, port).result() == []
+    with echo_upstream() as upstream:
+        async with RealEnvoy(config(port, upstream), tmp_path) as envoy:
+            await envoy.wait_live()
+            assert await asyncio.to_thread(ask_all, port) == []
