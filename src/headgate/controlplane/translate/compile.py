@@ -5,6 +5,7 @@ whatever order they came. A row that cannot be translated keeps its last good re
 `Problem`; the rest of the team goes on.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
@@ -43,7 +44,8 @@ class TeamCompiler:
 
     def __init__(self, team: str, *, system_ca: str) -> None:
         self._team = team
-        self._system_ca = self._builtin(system_ca) if system_ca else None
+        # One copy in the process, however many teams there are.
+        self._system_ca = sys.intern(system_ca)
         self._held: dict[str, dict[str, Resource]] = {type_url: {} for type_url in TYPES}
         self._served: dict[str, ByName] = dict(empty_snapshot(team).resources)
         self._moved: set[str] = set()
@@ -173,11 +175,12 @@ class TeamCompiler:
         self._moved.add(type_url)
 
     def _settle_system_ca(self) -> None:
-        if self._system_ca is None or not self._moved & {CLUSTER, SECRET}:
+        if CLUSTER not in self._moved or not self._system_ca:
             return
-        ref = (SECRET, self._system_ca.name)
-        wanted = any(ref in resource.refs for resource in self._held[CLUSTER].values())
-        self._hold(SECRET, self._system_ca.name, self._system_ca if wanted else None)
+        name = envoy_name(self._team, SYSTEM_CA)
+        wanted = any((SECRET, name) in resource.refs for resource in self._held[CLUSTER].values())
+        if wanted != (name in self._held[SECRET]):
+            self._hold(SECRET, name, self._builtin(self._system_ca) if wanted else None)
 
 
 def _reason(kind: RowKind, error: Exception) -> str:
