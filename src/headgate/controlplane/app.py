@@ -13,7 +13,6 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,15 +103,21 @@ async def serve(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> 
     The admin token of a new database is written to `admin_token_file`, or else shown on standard output, once.
     """
     stop = stop_on_signals()
-    async with control_plane(settings, gate=gate, on_first_token=partial(_hand_over, settings)) as plane:
-        # What lives until now lives on: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        stopped = asyncio.create_task(stop.wait())
-        ended = asyncio.create_task(plane.http.wait())
-        await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        await asyncio.gather(ended) if ended.done() else ended.cancel()
+    tokens: list[str] = []
+    try:
+        async with control_plane(settings, gate=gate, on_first_token=tokens.append) as plane:
+            _hand_over(tokens, settings)
+            # What lives until now lives on: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
+            stopped = asyncio.create_task(stop.wait())
+            ended = asyncio.create_task(plane.http.wait())
+            await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            await asyncio.gather(ended) if ended.done() else ended.cancel()
+    finally:
+        # A start that failed has made it all the same, and it is made only once.
+        _hand_over(tokens, settings)
 
 
 @asynccontextmanager
@@ -343,9 +348,11 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _hand_over(settings: ControlPlaneSettings, token: str) -> None:
-    """Give the first admin token to whoever started this. It is kept nowhere else."""
-    file = settings.admin_token_file
+def _hand_over(tokens: list[str], settings: ControlPlaneSettings) -> None:
+    """Give the first admin token, if there is one, to whoever started this. It is kept nowhere else."""
+    if not tokens:
+        return
+    token, file = tokens.pop(), settings.admin_token_file
     if file is not None:
         try:
             _write_private(file, token + "\n")
