@@ -7,7 +7,7 @@ someone looks, and when the recorder writes. The truth is what dataplanes acknow
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +44,17 @@ class _Live:
     recorded: datetime
     acked: int = 0
     refusals: dict[tuple[str, str], RefusalRecord] | None = None
+    unwritten: dict[tuple[str, str], RefusalRecord] = field(default_factory=dict)
+    """Refusals that were shown before the recorder came round."""
+
+    def record_of(self, key: tuple[str, str], refused: Refused) -> RefusalRecord:
+        """The record of a refusal: the same one whenever it is asked for, with the time it was first seen."""
+        for known in (self.refusals or {}, self.unwritten):
+            record = known.get(key)
+            if record and record.version == refused.version:
+                return record
+        record = self.unwritten[key] = _refusal(self.node.key, *key, refused)
+        return record
 
 
 class Dataplanes:
@@ -177,11 +188,8 @@ class Dataplanes:
     def _compare(self, live: _Live, report: Report) -> tuple[Sequence[RefusalRecord], Sequence[tuple[str, str, str]]]:
         """Refusals that are new, and those that are over: (dataplane, type, resource)."""
         known = live.refusals or {}
-        current: dict[tuple[str, str], RefusalRecord] = {}
-        for key, refused in report.refused.items():
-            same = known.get(key)
-            current[key] = same if same and same.version == refused.version else _refusal(live.node.key, *key, refused)
-        live.refusals = current
+        current = {key: live.record_of(key, refused) for key, refused in report.refused.items()}
+        live.refusals, live.unwritten = current, {}
         fresh = [record for key, record in current.items() if known.get(key) is not record]
         for record in fresh:
             _log.warning(
@@ -217,10 +225,7 @@ class Dataplanes:
     def _live_status(self, live: _Live) -> DataplaneStatus:
         report = live.report()
         self._compare_soon(live, report)
-        refusals = [
-            (live.refusals or {}).get(key) or _refusal(live.node.key, *key, refused)
-            for key, refused in report.refused.items()
-        ]
+        refusals = [live.record_of(key, refused) for key, refused in report.refused.items()]
         return _status(self._record(live, report), refusals)
 
     def _compare_soon(self, live: _Live, report: Report) -> None:
