@@ -12,6 +12,7 @@ from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER
 from headgate.controlplane.xds.hub import Hub, HubSettings
 from headgate.controlplane.xds.metrics import XdsMetrics
 from headgate.controlplane.xds.server import XdsServer
+from headgate.testing.envoy import eventually
 from headgate.testing.xds import Mode, XdsClient, node
 from tests.scenarios.xds.world import TEAM, Ledger, Source
 
@@ -52,6 +53,17 @@ class Rig:
         """A dataplane of a team; it is not connected before it says something."""
         target = f"127.0.0.1:{self.server.port}"
         return XdsClient(target, mode, node(node_id, team=team, **who), credentials=credentials)
+
+    async def caught_up(self) -> None:
+        """Wait until every stream has the newest snapshot of its team; what it sends of that is another matter."""
+
+        async def newest() -> bool:
+            return all(
+                session.stream.view.revision == self.source.current(session.node.team).revision
+                for session in self.hub.sessions()
+            )
+
+        await eventually(newest, 5.0, "a stream has an old view")
 
     def metric(self, name: str, **labels: str) -> float:
         """What the server counted; 0 when it never did."""

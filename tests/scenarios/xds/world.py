@@ -29,17 +29,27 @@ TEAM = "red"
 def make(type_url: str, name: str, content: str = "1", refs: Iterable[Resource] = (), team: str = TEAM) -> Resource:
     """A resource of any type: `content` tells its versions apart."""
     full = f"{team}/{name}"
+    refs = tuple(refs)
     message = {
         CLUSTER: lambda: Cluster(name=full, alt_stat_name=content),
         ENDPOINT: lambda: ClusterLoadAssignment(
             cluster_name=full, policy=ClusterLoadAssignment.Policy(), named_endpoints={content: {}}
         ),
-        LISTENER: lambda: Listener(name=full, stat_prefix=content),
-        ROUTE: lambda: RouteConfiguration(name=full, internal_only_headers=[content]),
+        LISTENER: lambda: Listener(
+            name=full, stat_prefix=" ".join([content, *(r.name for r in refs if r.type_url == ROUTE)])
+        ),
+        ROUTE: lambda: RouteConfiguration(name=full, internal_only_headers=[content, *(r.name for r in refs)]),
         SECRET: lambda: Secret(name=full, generic_secret={"secret": {"inline_string": content}}),
     }[type_url]()
     body = message.SerializeToString(deterministic=True)
     return Resource(type_url, full, content_hash(body), body, frozenset((r.type_url, r.name) for r in refs))
+
+
+def named_in(type_url: str, body: bytes) -> list[str]:
+    """What a resource made here leads to: a listener to routes, routes to clusters."""
+    if type_url == LISTENER:
+        return Listener.FromString(body).stat_prefix.split()[1:]
+    return list(RouteConfiguration.FromString(body).internal_only_headers[1:])
 
 
 def cluster(name: str, content: str = "1", *refs: Resource) -> Resource:
