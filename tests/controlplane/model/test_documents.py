@@ -9,7 +9,7 @@ from headgate.controlplane.model.kinds import SPECS, references
 from headgate.controlplane.model.rows import Row, assemble, explode
 from tests.controlplane.translate import documents
 
-some = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def kept(kind, document):

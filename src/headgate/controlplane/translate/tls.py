@@ -77,8 +77,9 @@ def downstream_socket(team: str, chain: FilterChain) -> Shape:
     if tls.client_ca_secret:
         common["validation_context_sds_secret_config"] = sds(team, tls.client_ca_secret)
     context = DownstreamTlsContext(common_tls_context=common)
-    if tls.require_client_certificate:
-        context.require_client_certificate.value = True
+    if tls.client_ca_secret:
+        # Said even when it is not: Envoy will change what silence means.
+        context.require_client_certificate.value = tls.require_client_certificate
     return extension(SOCKET, context)
 
 
