@@ -16,8 +16,6 @@ import psutil
 import pytest
 
 from headgate.controlplane import app
-from headgate.controlplane.core.snapshots import Snapshots
-from headgate.controlplane.translate.resource import empty_snapshot
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
 from headgate.testing.controlplane import local_settings, running_control_plane
 
@@ -147,6 +145,18 @@ async def test_a_token_is_not_lost_when_something_else_fails(tmp_path, capsys):
         assert (await running.client.get("/api/v1/whoami")).status_code == 200
 
 
+async def test_it_is_ready_only_when_the_token_is_handed_over():
+    """Whoever waits for readiness finds the token then; it is handed over once."""
+    given = []
+    started = app._Started("hg_first", given.append)
+    with pytest.raises(Unavailable):
+        await started.check()
+    started()
+    started()
+    await started.check()
+    assert given == ["hg_first"]
+
+
 async def test_requests_under_way_are_finished(tmp_path):
     """A request that has begun when the signal comes is answered; then the process ends."""
     file = tmp_path / "token"
@@ -215,7 +225,7 @@ async def test_ready_names_each_check(tmp_path):
     """A replica is ready when store, snapshots, feed and xDS are, and not when it has lost its store."""
     async with running_control_plane(tmp_path) as running:
         found = (await running.client.get("/ready")).json()
-        assert found["checks"] == {name: {"status": "ok"} for name in ("store", "snapshots", "feed", "xds")}
+        assert found["checks"] == {name: {"status": "ok"} for name in ("store", "snapshots", "feed", "xds", "start")}
         await running.plane.store.close()
         (tmp_path / "headgate.db").rename(tmp_path / "away.db")
         (tmp_path / "headgate.db").mkdir()
@@ -285,39 +295,6 @@ async def test_the_gate_is_asked_before_anything_is_kept(tmp_path):
         assert (await running.client.put("/api/v1/native/clusters/c", json=CLUSTER)).status_code == 201
         assert (await running.client.get("/api/v1/native/revisions")).json()["total"] == 1
         assert gate.asked >= 3
-
-
-class Feed:
-    """A store of which only the revisions are asked."""
-
-    def __init__(self, **revisions: int) -> None:
-        self.revisions = revisions
-
-    async def team_revisions(self) -> dict[str, int]:
-        """Return what there is."""
-        return self.revisions
-
-
-def _held(**revisions: int) -> Snapshots:
-    snapshots = Snapshots(None, None, None)  # type: ignore[arg-type]
-    snapshots._current = {team: empty_snapshot(team) for team in revisions}
-    return snapshots
-
-
-async def test_lag_is_what_lasts(monkeypatch):
-    """A team ahead of its snapshot makes a replica unready only when it stays so, and no progress is made."""
-    feed = Feed(default=1)
-    snapshots = _held(default=0)
-    lag = app._Lag(feed, snapshots)  # type: ignore[arg-type]
-    await lag.check()
-    monkeypatch.setattr(app, "LAG_LIMIT_S", -1.0)
-    with pytest.raises(Unavailable):
-        await lag.check()
-    snapshots.behind = frozenset({"default"})
-    await lag.check()
-    snapshots.behind = frozenset()
-    feed.revisions = {"default": 0}
-    await lag.check()
 
 
 async def test_history_is_pruned_again_and_again(monkeypatch):

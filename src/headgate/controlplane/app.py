@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from headgate.controlplane.core.changes import Actor
 from headgate.controlplane.core.dataplane_state import Node
 from headgate.controlplane.core.dataplanes import Dataplanes
 from headgate.controlplane.core.expose import Expose
+from headgate.controlplane.core.feed_lag import FeedLag
 from headgate.controlplane.core.gateway import GatewayAddress
 from headgate.controlplane.core.imports import ImportLimits, Imports
 from headgate.controlplane.core.preflight import Gate, Preflight
@@ -65,8 +67,6 @@ AUDIT_DAYS: Final = 90
 REVISIONS_KEPT: Final = 1_000
 """How many revisions of a team are kept."""
 PRUNE_EVERY_S: Final = 3_600.0
-LAG_LIMIT_S: Final = 10.0
-"""How long a team may be ahead of what is compiled here before this replica is not ready."""
 
 _log = structlog.get_logger("headgate.controlplane")
 
@@ -103,21 +103,36 @@ async def serve(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> 
     The admin token of a new database is written to `admin_token_file`, or else shown on standard output, once.
     """
     stop = stop_on_signals()
-    tokens: list[str] = []
-    try:
-        async with control_plane(settings, gate=gate, on_first_token=tokens.append) as plane:
-            _hand_over(tokens, settings)
-            # What lives until now lives on: the collector need not look at it again and again.
-            gc.collect()
-            gc.freeze()
-            stopped = asyncio.create_task(stop.wait())
-            ended = asyncio.create_task(plane.http.wait())
-            await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            await asyncio.gather(ended) if ended.done() else ended.cancel()
-    finally:
-        # A start that failed has made it all the same, and it is made only once.
-        _hand_over(tokens, settings)
+    async with control_plane(settings, gate=gate, on_first_token=partial(_hand_over, settings)) as plane:
+        # What lives until now lives on: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        stopped = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(plane.http.wait())
+        await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await asyncio.gather(ended) if ended.done() else ended.cancel()
+
+
+class _Started:
+    """Whether all is up and the first token, if one was made, is with whoever is to have it."""
+
+    def __init__(self, token: str | None, give: Callable[[str], None] | None) -> None:
+        self._token = token
+        self._give = give
+        self._done = False
+
+    def __call__(self) -> None:
+        """Hand the token over, once."""
+        self._done = True
+        token, self._token = self._token, None
+        if token is not None and self._give is not None:
+            self._give(token)
+
+    async def check(self) -> None:
+        """Raise until then: whoever waits for readiness may look for the token right after."""
+        if not self._done:
+            raise Unavailable("not everything has been started", code="starting")
 
 
 @asynccontextmanager
@@ -126,23 +141,18 @@ async def control_plane(
 ) -> AsyncIterator[ControlPlane]:
     """Open the store, start everything, and stop it in reverse order.
 
-    `on_first_token` is called as soon as the admin token of a new database is made: when something later
-    keeps this from starting, the token must not be lost.
+    `on_first_token` is given the admin token of a new database, when all is up, or when that fails: the token is
+    made only once.
     """
-    for host, port, setting in (
-        (settings.api_host, settings.api_port, "api_port"),
-        (settings.xds_host, settings.xds_port, "xds_port"),
-    ):
-        if port:
-            ensure_free(host, port, setting)
+    _ensure_free_ports(settings)
     async with AsyncExitStack() as stack:
         store = await Store.open(settings.database_url, poll_interval=settings.poll_interval_ms / 1000)
         stack.push_async_callback(store.close)
         box = SecretBox(settings.encryption_key())
         cases = use_cases(store, box, settings, gate=gate)
         first_token = await cases.tokens.first_start()
-        if first_token is not None and on_first_token is not None:
-            on_first_token(first_token)
+        started = _Started(first_token, on_first_token)
+        stack.callback(started)
         metrics, health = Metrics(), Health()
         snapshots = Snapshots(store, box.reveal, _compiler, poll=settings.poll_interval_ms / 1000)
         await snapshots.start()
@@ -153,21 +163,36 @@ async def control_plane(
         await xds.start()
         stack.push_async_callback(xds.stop, settings.drain_seconds)
         _watch(health, store, snapshots, xds)
-        app = build_app(settings, cases, metrics=metrics, health=health)
-        http = HttpServer(
-            app,
-            host=settings.api_host,
-            port=settings.api_port,
-            setting="api_port",
-            health=health,
-            drain_seconds=settings.drain_seconds,
-            linger_seconds=settings.drain_linger_ms / 1000,
-        )
+        health.add("start", started.check)
+        http = _http_server(settings, build_app(settings, cases, metrics=metrics, health=health), health)
         await http.start()
         stack.push_async_callback(http.stop)
         pruning = asyncio.create_task(_prune_for_ever(store), name="prune")
         stack.push_async_callback(_cancel, pruning)
+        started()
         yield ControlPlane(settings, store, cases, snapshots, xds, http, first_token)
+
+
+def _ensure_free_ports(settings: ControlPlaneSettings) -> None:
+    """Raise for a taken port before anything is made."""
+    for host, port, setting in (
+        (settings.api_host, settings.api_port, "api_port"),
+        (settings.xds_host, settings.xds_port, "xds_port"),
+    ):
+        if port:
+            ensure_free(host, port, setting)
+
+
+def _http_server(settings: ControlPlaneSettings, app: FastAPI, health: Health) -> HttpServer:
+    return HttpServer(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        setting="api_port",
+        health=health,
+        drain_seconds=settings.drain_seconds,
+        linger_seconds=settings.drain_linger_ms / 1000,
+    )
 
 
 def use_cases(store: Store, box: SecretBox, settings: ControlPlaneSettings, *, gate: Gate | None = None) -> Cases:
@@ -289,7 +314,7 @@ def _xds_server(settings: ControlPlaneSettings, snapshots: Snapshots, cases: Cas
 
 def _watch(health: Health, store: Store, snapshots: Snapshots, xds: XdsServer) -> None:
     """What must hold for this replica to be ready."""
-    lag = _Lag(store, snapshots)
+    lag = FeedLag(store, snapshots)
 
     async def loaded() -> None:
         if not snapshots.loaded:
@@ -303,32 +328,6 @@ def _watch(health: Health, store: Store, snapshots: Snapshots, xds: XdsServer) -
     health.add("snapshots", loaded)
     health.add("feed", lag.check)
     health.add("xds", listening)
-
-
-class _Lag:
-    """Whether this replica keeps up with the store.
-
-    A write under way is no lag, so some time must pass; nor is a team that cannot be translated: it is
-    logged, keeps its last snapshot, and must not make every replica unready.
-    """
-
-    def __init__(self, store: Store, snapshots: Snapshots) -> None:
-        self._store = store
-        self._snapshots = snapshots
-        self._since: dict[str, tuple[int, float]] = {}
-
-    async def check(self) -> None:
-        now = asyncio.get_running_loop().time()
-        since: dict[str, tuple[int, float]] = {}
-        for team, revision in (await self._store.team_revisions()).items():
-            snapshot = self._snapshots.current(team)
-            held = snapshot.revision if snapshot else -1
-            if held < revision and team not in self._snapshots.behind:
-                known = self._since.get(team)
-                since[team] = known if known and known[0] == held else (held, now)
-        self._since = since
-        if any(now - began > LAG_LIMIT_S for _, began in since.values()):
-            raise Unavailable("changes in the store have not been taken up", code="feed_lag")
 
 
 async def _prune_for_ever(store: Store) -> None:
@@ -348,11 +347,9 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _hand_over(tokens: list[str], settings: ControlPlaneSettings) -> None:
-    """Give the first admin token, if there is one, to whoever started this. It is kept nowhere else."""
-    if not tokens:
-        return
-    token, file = tokens.pop(), settings.admin_token_file
+def _hand_over(settings: ControlPlaneSettings, token: str) -> None:
+    """Give the first admin token to whoever started this. It is kept nowhere else."""
+    file = settings.admin_token_file
     if file is not None:
         try:
             _write_private(file, token + "\n")
