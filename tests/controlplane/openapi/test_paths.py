@@ -212,3 +212,13 @@ def test_fragments_are_conditions_on_what_the_operation_declares():
         Condition("header", "x-kind"),
     ]
     assert ignored == ["nothing"]
+
+
+@given(st.sampled_from(["exact", "prefix", "path_separated_prefix", "regex", "template"]), st.text(max_size=30))
+def test_any_stored_path_has_a_footprint(kind, text):
+    """Whatever matcher somebody wrote, it can be compared, and takes the same requests as itself."""
+    footprint = Footprint.of({"match": {"path": {kind: "/" + text}}})
+    again = Footprint.of({"match": {"path": {kind: "/" + text}}})
+    assert (footprint.identity, footprint.specificity) == (again.identity, again.specificity)
+    footprint.swallows(again)
+    assert footprint.pattern is None or footprint.path == ""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from headgate.controlplane.core.changes import Actor, Outcome, Page
 from headgate.controlplane.core.gateway import GatewayAddress, Spot, checked_domain, find_spot
 from headgate.controlplane.core.paging import check_limit, make_cursor, read_cursor
-from headgate.controlplane.core.publication import ATTEMPTS, Placement, Publication, Work, lost_a_race, read_holdings
+from headgate.controlplane.core.publication import Placement, Publication, Work, read_holdings, settled
 from headgate.controlplane.core.publishing import withdraw, work_out
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.model.base import NAME_PATTERN
@@ -18,7 +18,7 @@ from headgate.controlplane.openapi.publish import cluster_document, host_rewrite
 from headgate.controlplane.openapi.servers import Origin, Server
 from headgate.controlplane.store.api_definitions import ApiDefinition, get_definition, list_definitions
 from headgate.controlplane.store.store import Store
-from headgate.kit.controls.faults import AlreadyExists, Fault, InvalidArgument, NotFound, Violation
+from headgate.kit.controls.faults import AlreadyExists, InvalidArgument, NotFound, Violation
 
 _PREFIX = "expose/"
 
@@ -80,13 +80,7 @@ class Expose:
         """
         checked = _checked(options)
         publication = _publication(checked, read_upstream(options.url, "/url"))
-        for attempt in range(ATTEMPTS):
-            try:
-                return await self._attempt(actor, team, checked, publication, dry_run=dry_run)
-            except Fault as fault:
-                if attempt == ATTEMPTS - 1 or not lost_a_race(fault):
-                    raise
-        raise AssertionError
+        return await settled(lambda: self._attempt(actor, team, checked, publication, dry_run=dry_run))
 
     async def list(self, team: str, *, limit: int = 50, cursor: str = "") -> Page[Exposed]:
         """Return the exposed services by name."""
@@ -108,11 +102,15 @@ class Expose:
         """Take back what was exposed. Raises NotFound (`unknown_service`), FailedPrecondition (`in_use`)."""
         await self.get(team, name)
         publication = Publication(_PREFIX + name, _PREFIX + name)
-        async with self._store.read(team) as view:
-            work = withdraw(await read_holdings(view, publication), publication)
-        return await self._resources.apply(
-            actor, team, work.changes, definitions=[work.definition()], dry_run=dry_run, message=f"unexpose {name}"
-        )
+
+        async def attempt() -> Outcome:
+            async with self._store.read(team) as view:
+                work = withdraw(await read_holdings(view, publication), publication)
+            return await self._resources.apply(
+                actor, team, work.changes, definitions=[work.definition()], dry_run=dry_run, message=f"unexpose {name}"
+            )
+
+        return await settled(attempt)
 
     async def _attempt(
         self, actor: Actor, team: str, options: ExposeOptions, publication: Publication, *, dry_run: bool
@@ -130,7 +128,7 @@ class Expose:
             message=f"expose {options.name}",
         )
         edits = tuple(f"{row.kind} '{row.name}': {', '.join(row.pointers)}" for row in work.kept)
-        return ExposeReport(options, spot, outcome, edits)
+        return ExposeReport(options, spot, work.told(outcome), edits)
 
 
 def _checked(options: ExposeOptions) -> ExposeOptions:
@@ -179,10 +177,9 @@ def _route(options: ExposeOptions, server: Server, origin: Origin) -> dict[str, 
 
 def _refuse_obstacles(options: ExposeOptions, work: Work) -> None:
     for obstacle in work.obstacles.values():
-        whose = obstacle.holder.owner or "nobody but people"
         way = "is taken by" if obstacle.code == "taken" else "cannot be had beside"
         raise AlreadyExists(
-            f"The path '{options.path or '/'}' {way} the route '{obstacle.holder.name}' of {whose}.",
+            f"The path '{options.path or '/'}' {way} {obstacle.holder.described}.",
             code="path_taken",
             hint="Choose another path (--path), or a domain (--domain).",
             violations=[Violation("/path", f"{way} '{obstacle.holder.name}'")],

@@ -113,7 +113,7 @@ def with_obstacles(plan: Plan, found: Mapping[str, Obstacle]) -> list[Account]:
         obstacle = found.get(route.name)
         if obstacle:
             accounts[route.account] = accounts[route.account].refused(
-                obstacle.code, f"{_OBSTACLES[obstacle.code]} {_whose(obstacle)}", _OBSTACLE_HINT
+                obstacle.code, f"{_OBSTACLES[obstacle.code]} {obstacle.holder.described}", _OBSTACLE_HINT
             )
     return accounts
 
@@ -124,10 +124,6 @@ _OBSTACLES: Final = {
     "name_taken": "its name belongs to",
 }
 _OBSTACLE_HINT: Final = "Serve the API under a path (--path) or a domain (--domain) of its own."
-
-
-def _whose(obstacle: Obstacle) -> str:
-    return f"the route '{obstacle.holder.name}' of {obstacle.holder.owner or 'nobody but people'}"
 
 
 def edits(kept: Iterable[Kept]) -> Iterator[Note]:

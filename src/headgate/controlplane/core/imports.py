@@ -19,7 +19,7 @@ from headgate.controlplane.core.import_report import (
     with_obstacles,
 )
 from headgate.controlplane.core.paging import check_limit, make_cursor, read_cursor
-from headgate.controlplane.core.publication import ATTEMPTS, Publication, lost_a_race, read_holdings
+from headgate.controlplane.core.publication import Publication, read_holdings, settled
 from headgate.controlplane.core.publishing import withdraw, work_out
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.model.base import NAME_PATTERN
@@ -29,7 +29,7 @@ from headgate.controlplane.openapi.plan import Account, Plan, Progress, Target, 
 from headgate.controlplane.openapi.text import parse_text
 from headgate.controlplane.store.api_definitions import ApiDefinition, get_definition, list_definitions
 from headgate.controlplane.store.store import Store
-from headgate.kit.controls.faults import Fault, InvalidArgument, NotFound, ResourceExhausted, Violation
+from headgate.kit.controls.faults import InvalidArgument, NotFound, ResourceExhausted, Violation
 
 _LONGEST_TITLE = 300
 
@@ -109,13 +109,7 @@ class Imports:
                 hint="Split it, or raise the setting import_max_document_bytes.",
             )
         job = await asyncio.to_thread(self._read, raw, options, progress or _silent)
-        for attempt in range(ATTEMPTS):
-            try:
-                return await self._attempt(actor, team, job, dry_run=dry_run)
-            except Fault as fault:
-                if attempt == ATTEMPTS - 1 or not lost_a_race(fault):
-                    raise
-        raise AssertionError
+        return await settled(lambda: self._attempt(actor, team, job, dry_run=dry_run))
 
     async def list(self, team: str, *, limit: int = 50, cursor: str = "") -> Page[ImportedApi]:
         """Return the imported APIs by name."""
@@ -141,14 +135,24 @@ class Imports:
         """
         await self.get(team, name)
         publication = Publication(f"api/{name}", name)
-        async with self._store.read(team) as view:
-            work = withdraw(await read_holdings(view, publication), publication)
-        return await self._resources.apply(
-            actor, team, work.changes, definitions=[work.definition()], dry_run=dry_run, message=f"delete API {name}"
-        )
+
+        async def attempt() -> Outcome:
+            async with self._store.read(team) as view:
+                work = withdraw(await read_holdings(view, publication), publication)
+            return await self._resources.apply(
+                actor,
+                team,
+                work.changes,
+                definitions=[work.definition()],
+                dry_run=dry_run,
+                message=f"delete API {name}",
+            )
+
+        return await settled(attempt)
 
     def _read(self, raw: bytes, options: ImportOptions, progress: Progress) -> _Job:
         progress("reading", 0, 1)
+        options = replace(options, source_url=_without_secrets(options.source_url))
         document = read_document(parse_text(raw), source_url=options.source_url, max_operations=self.limits.operations)
         progress("reading", 1, 1)
         name = options.name or api_name(document.title)
@@ -186,7 +190,14 @@ class Imports:
         )
         job.progress("applying", len(work.changes), len(work.changes))
         notes = (*plan.notes, *edits(work.kept))
-        return ImportReport(options.name, job.document, job.document_hash, accounts, plan.servers, notes, spot, outcome)
+        return ImportReport(
+            options.name, job.document, job.document_hash, accounts, plan.servers, notes, spot, work.told(outcome)
+        )
+
+
+def _without_secrets(url: str) -> str:
+    """The URL without user, password, query and fragment: it is kept, and shown to whoever may look."""
+    return re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", url)[0])
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:

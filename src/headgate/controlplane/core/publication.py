@@ -6,21 +6,23 @@ work = work_out(holdings, publication, spot)              what has to change (pu
 await resources.apply(actor, team, work.changes, definitions=[work.definition()])
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from headgate.controlplane.core.changes import Change
+from headgate.controlplane.core.changes import Change, Outcome
 from headgate.controlplane.core.gateway import Spot
 from headgate.controlplane.model.rows import Document, RowKind
 from headgate.controlplane.openapi.footprint import Footprint
 from headgate.controlplane.openapi.placement import Obstacle
 from headgate.controlplane.store.api_definitions import ApiDefinition, DefinitionChange
 from headgate.controlplane.store.view import StoredRow, TeamView
-from headgate.kit.controls.faults import Fault
+from headgate.kit.controls.faults import Aborted, Fault
 
-ATTEMPTS: Final = 4
-"""How often a publication is worked out before a race that is lost again and again is reported."""
+T = TypeVar("T")
+
+ATTEMPTS: Final = 12
+"""How often a publication is worked out: of writers that race, one wins each time."""
 
 _RACES: Final = frozenset({"etag_mismatch", "conflict", "already_exists", "not_found"})
 _PAGE: Final = 1_000
@@ -97,6 +99,13 @@ class Work:
     record: ApiDefinition | None
     obstacles: Mapping[str, Obstacle] = field(default_factory=dict)
     kept: Sequence[Kept] = ()
+    guards: frozenset[str] = frozenset()
+    """Route configs that `changes` name only to insist on their ETag."""
+
+    def told(self, outcome: Outcome) -> Outcome:
+        """The outcome of the changes without what merely guards them."""
+        diffs = [diff for diff in outcome.diffs if diff.kind != "route_config" or diff.name not in self.guards]
+        return replace(outcome, diffs=diffs)
 
     def definition(self, **options: Any) -> DefinitionChange:
         """The change of the record, with these options added to it."""
@@ -104,9 +113,19 @@ class Work:
         return DefinitionChange(self.name, record)
 
 
-def lost_a_race(fault: Fault) -> bool:
-    """Whether the fault may be due to somebody who changed the same things meanwhile."""
-    return fault.code in _RACES
+async def settled(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do what reads, works out and applies; again when somebody changed the same things meanwhile."""
+    for _ in range(ATTEMPTS):
+        try:
+            return await attempt()
+        except Fault as fault:
+            if fault.code not in _RACES:
+                raise
+    raise Aborted(
+        f"Others changed the same route config {ATTEMPTS} times while this was worked out.",
+        code="conflict",
+        hint="Try again.",
+    )
 
 
 async def read_holdings(view: TeamView, publication: Publication, spot: Spot | None = None) -> Holdings:

@@ -44,16 +44,20 @@ def work_out(holdings: Holdings, publication: Publication, spot: Spot) -> Work:
         {**publication.options, "placement": placement.document()},
         applied,
     )
+    hosts = _host_changes(holdings, spot if wanted else None, gone)
+    guard = [] if hosts else _guard(holdings, spot, routes.places)
     changes = [
         *clusters.changes,
         *(spot.making if wanted else ()),
-        *_host_changes(holdings, spot if wanted else None, gone),
+        *hosts,
+        *guard,
         *routes.changes(),
         *_deleted_routes(holdings, publication.owner, {key.removeprefix("route/") for key in applied}, gone),
         *_deleted_clusters(holdings, publication.owner, clusters.wanted),
     ]
     kept = (*clusters.kept, *routes.kept)
-    return Work(changes, publication.definition, record, routes.obstacles, kept)
+    guards = frozenset(change.name for change in guard)
+    return Work(changes, publication.definition, record, routes.obstacles, kept, guards)
 
 
 def withdraw(holdings: Holdings, publication: Publication) -> Work:
@@ -115,13 +119,13 @@ class _Routes:
             for placed in existing
             if placed.owner != self._owner or (placed.name in self._documents and placed.name not in fresh)
         ]
-        self._places = before_whom(fresh, staying)
-        self.obstacles: Mapping[str, Obstacle] = obstacles(fresh, staying, self._owner, self._places)
+        self.places = before_whom(fresh, staying)
+        self.obstacles: Mapping[str, Obstacle] = obstacles(fresh, staying, self._owner, self.places)
 
     def changes(self) -> list[Change]:
         """Fresh routes in the order of their specificity, then those that stay where they are."""
         changes: list[Change] = []
-        for name in [*self._places, *(name for name in self._documents if name not in self._places)]:
+        for name in [*self.places, *(name for name in self._documents if name not in self.places)]:
             stored, document = self._mine.get(name), self._documents[name]
             if name in self.obstacles:
                 continue
@@ -131,7 +135,7 @@ class _Routes:
                 change = Change("replace", "route", self._prefix + name, document, if_match=_etag(stored))
             else:
                 continue
-            changes.append(_placed_before(change, self._places.get(name)))
+            changes.append(_placed_before(change, self.places.get(name)))
         return changes
 
 
@@ -192,6 +196,17 @@ def _host_changes(holdings: Holdings, spot: Spot | None, gone: Mapping[str, str]
         document = with_hosts(stored, holdings.routes.get(config, ()), adding.get(config), remove)
         changes.append(Change("replace", "route_config", config, document, if_match=_etag(stored)))
     return changes
+
+
+def _guard(holdings: Holdings, spot: Spot, places: Mapping[str, str]) -> list[Change]:
+    """Change nothing of the route config, but insist that it is the one in which the places were found.
+
+    Else two writers could put their routes in an order in which one hides the other.
+    """
+    stored = holdings.configs.get(spot.route_config)
+    if stored is None or not places:
+        return []
+    return [Change("patch", "route_config", spot.route_config, {}, if_match=_etag(stored))]
 
 
 def _deleted_routes(holdings: Holdings, owner: str, keep: Collection[str], gone: Mapping[str, str]) -> list[Change]:

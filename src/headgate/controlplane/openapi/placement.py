@@ -19,6 +19,11 @@ class Placed:
     owner: str
     footprint: Footprint
 
+    @property
+    def described(self) -> str:
+        """The route in a sentence."""
+        return f"the route '{self.name}'" + (f" of {self.owner}" if self.owner else ", which somebody wrote by hand")
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
