@@ -11,6 +11,7 @@ from tests.corpus import DOCUMENTS, read
 pytestmark = pytest.mark.envoy
 
 
+@pytest.mark.timeout(300)
 async def test_every_routed_operation_is_reached(tmp_path):
     """Each operation is accounted for; each routed one arrives at the upstream, by its own route, as it was sent."""
     require_envoy()
