@@ -15,14 +15,14 @@ KINDS = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 class Dataplane:
     """Over a client of any mode. It refuses answers that have `refuses` in a body, with the words `verdict`.
 
-    `broken` lists the routes that led to a cluster which was not there, and `names_refused` what was refused.
+    `broken` lists the routes that led to a cluster which was not there, and `refused` the contents of each answer it refused.
     """
 
     def __init__(self, client: XdsClient, *, refuses: bytes = b"", verdict: str = "no") -> None:
         self.client = client
         self.held: dict[str, dict[str, bytes]] = {kind: {} for kind in KINDS}
         self.broken: list[str] = []
-        self.refused: list[frozenset[str]] = []
+        self.refused: list[frozenset[tuple[str, bytes]]] = []
         self.handled = 0
         self._refuses = refuses
         self._verdict = verdict
@@ -80,7 +80,7 @@ class Dataplane:
         while True:
             answer = await self.client.next(within=3600)
             if self._refuses and any(self._refuses in body for body in answer.resources.values()):
-                self.refused.append(frozenset(answer.names))
+                self.refused.append(frozenset(answer.resources.items()))
                 await self.client.nack(answer, self._verdict)
             else:
                 self._apply(answer)

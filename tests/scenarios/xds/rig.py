@@ -83,4 +83,5 @@ async def serving(settings: ControlPlaneSettings, **rig: Any) -> AsyncIterator[R
     try:
         yield made
     finally:
-        await made.server.stop(grace=0.1)
+        if not made.hub.closing:
+            await made.server.stop(grace=0.1)

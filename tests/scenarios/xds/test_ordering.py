@@ -46,9 +46,9 @@ def test_40_endpoints_look_new_when_their_cluster_does(mode):
     """The version of endpoints covers their cluster, so that they come again on a stream of their own, too."""
     compiler = TeamCompiler("red", system_ca="")
     versions = []
-    for timeout in ("1s", "2s"):
-        spec = {"endpoints": [{"host": "127.0.0.1", "port": 1}], "connect_timeout": timeout}
-        row = Row(kind="cluster", name="a", spec=spec, revision=1)
+    for timeout in (1000, 2000):
+        spec = {"endpoints": [{"address": "127.0.0.1", "port": 1}], "connect_timeout_ms": timeout}
+        row = Row("cluster", "a", spec)
         snapshot = compiler.apply([RowChange(None, row)], 1)
         versions.append(tuple(snapshot.resources[kind]["red/a"].version for kind in (CLUSTER, ENDPOINT)))
     assert versions[0][0] != versions[1][0]

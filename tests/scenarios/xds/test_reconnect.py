@@ -9,12 +9,15 @@ from headgate.controlplane.core.changes import Actor, Change
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.core.secretbox import SecretBox
 from headgate.controlplane.core.snapshots import Snapshots
+from headgate.controlplane.core.teams import Teams
 from headgate.controlplane.translate.compile import TeamCompiler
 from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from headgate.testing.envoy import eventually
 from headgate.testing.xds import WILDCARD
 from tests.scenarios.xds.rig import DELTA, KINDS, SOTW, WILDCARD_KINDS, serving
 from tests.scenarios.xds.world import make
+
+ME = Actor("test", "test")
 
 
 def asked(kind):
@@ -64,7 +67,7 @@ async def test_34_only_the_difference_is_sent(client, rig, source, kind):
 
 def cluster_change(name, port):
     """A cluster with one endpoint."""
-    spec = {"endpoints": [{"host": "127.0.0.1", "port": port}]}
+    spec = {"endpoints": [{"address": "127.0.0.1", "port": port}]}
     return Change("put", "cluster", name, spec)
 
 
@@ -73,6 +76,7 @@ async def replicas(settings, sqlite_store):
     """Two servers over one store, each with its own snapshots; a function that changes the store's clusters."""
     box = SecretBox(bytes(32))
     resources = Resources(sqlite_store, preflight=None, secrets=box)
+    await Teams(sqlite_store).create(ME, "default")
     async with AsyncExitStack() as stack:
         rigs = []
         for _ in range(2):
@@ -87,7 +91,7 @@ async def replicas(settings, sqlite_store):
             rigs.append(await stack.enter_async_context(serving(settings, source=snapshots)))
 
         async def change(*changes):
-            outcome = await resources.apply(Actor("test", "test"), "default", changes)
+            outcome = await resources.apply(ME, "default", changes)
 
             async def everywhere():
                 return all(rig.source.current("default").revision >= outcome.revision for rig in rigs)
