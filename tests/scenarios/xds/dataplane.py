@@ -15,7 +15,8 @@ KINDS = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 class Dataplane:
     """Over a client of any mode. It refuses answers that have `refuses` in a body, with the words `verdict`.
 
-    `broken` lists the routes that led to a cluster which was not there, and `refused` the contents of each answer it refused.
+    `broken` lists the routes that led to a cluster which was not there, and `refused` what was in each answer
+    that it refused.
     """
 
     def __init__(self, client: XdsClient, *, refuses: bytes = b"", verdict: str = "no") -> None:

@@ -73,7 +73,7 @@ async def test_06_all_removed_is_an_empty_state(client, source, kind, abc):
 
 @pytest.mark.parametrize("mode", SOTW)
 async def test_17_an_empty_list_after_a_name_is_no_wildcard(client, source, kind):
-    """State of the world: once a name was given, an empty list follows nothing. Delta unsubscribes by name."""
+    """State of the world: once a name was given, an empty list follows nothing."""
     a, b = make(kind, "a"), make(kind, "b")
     source.put(a, b)
     await client.request(kind, a.name)
