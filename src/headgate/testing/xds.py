@@ -250,7 +250,7 @@ class XdsClient:
         await self.ack(answer)
         return answer
 
-    async def silence(self, seconds: float = 0.15, *types: str) -> None:
+    async def silence(self, seconds: float = 0.1, *types: str) -> None:
         """Hold when no answer (of these types) is there or comes within `seconds`, and no stream ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._arrived:
