@@ -66,7 +66,9 @@ class Dataplanes:
         self._delay = delay
         self._live: dict[str, _Live] = {}
         self._dirty: set[str] = set()
-        self._gone: dict[str, DataplaneRecord] = {}
+        self._gone: dict[str, tuple[_Live, DataplaneRecord]] = {}
+        self._owed: dict[tuple[str, str, str], RefusalRecord | None] = {}
+        """What is to be written of (dataplane, type, resource): a refusal, or None that it is over."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -76,6 +78,8 @@ class Dataplanes:
         """Record a new stream; return the versions this dataplane refused before."""
         now = datetime.now(UTC)
         live = self._live.get(node.key)
+        if live is None and node.key in self._gone:
+            live = self._live[node.key] = self._gone.pop(node.key)[0]
         if live is None:
             known = await table.get_dataplane(self._store, node.key)
             refusals = await table.list_refusals(self._store, dataplane_id=node.key)
@@ -96,7 +100,10 @@ class Dataplanes:
         """The last stream of a dataplane ended."""
         live = self._live.pop(node.key, None)
         if live:
-            self._gone[node.key] = replace(self._record(live, live.report()), connected=False)
+            report = live.report()
+            # Whoever stops right after a refusal must find it again, or it would be sent once more.
+            self._compare(live, report)
+            self._gone[node.key] = live, replace(self._record(live, report), connected=False)
             self._wake.set()
 
     # For users
@@ -165,42 +172,44 @@ class Dataplanes:
     async def _flush(self) -> None:
         dirty, self._dirty = self._dirty, set()
         gone, self._gone = self._gone, {}
+        owed: dict[tuple[str, str, str], RefusalRecord | None] = {}
         try:
-            records = list(gone.values())
-            new: list[RefusalRecord] = []
-            cleared: list[tuple[str, str, str]] = []
+            records = [record for _, record in gone.values()]
             for live in [self._live[key] for key in dirty if key in self._live]:
                 report = live.report()
                 records.append(self._record(live, report))
-                fresh, outdated = self._compare(live, report)
-                new.extend(fresh)
-                cleared.extend(outdated)
+                self._compare(live, report)
                 live.recorded = datetime.now(UTC)
+            owed, self._owed = self._owed, {}
             await table.upsert_dataplanes(self._store, records)
-            await table.record_refusals(self._store, new)
-            for key, type_url, resource in cleared:
+            await table.record_refusals(self._store, [record for record in owed.values() if record])
+            for key, type_url, resource in [place for place, record in owed.items() if record is None]:
                 await table.clear_refusals(self._store, key, type_url=type_url, resources=[resource])
         except BaseException:
             self._dirty |= dirty
-            self._gone = gone | self._gone
+            self._gone = {key: left for key, left in gone.items() if key not in self._live} | self._gone
+            self._owed = owed | self._owed
             raise
 
-    def _compare(self, live: _Live, report: Report) -> tuple[Sequence[RefusalRecord], Sequence[tuple[str, str, str]]]:
-        """Refusals that are new, and those that are over: (dataplane, type, resource)."""
+    def _compare(self, live: _Live, report: Report) -> None:
+        """Note which refusals are new and which are over."""
         known = live.refusals or {}
-        current = {key: live.record_of(key, refused) for key, refused in report.refused.items()}
+        # A stream that has not spoken of a type yet says nothing about its refusals.
+        current = {key: record for key, record in known.items() if SHORT_NAMES.get(key[0]) not in report.types}
+        current.update((key, live.record_of(key, refused)) for key, refused in report.refused.items())
         live.refusals, live.unwritten = current, {}
-        fresh = [record for key, record in current.items() if known.get(key) is not record]
-        for record in fresh:
-            _log.warning(
-                "dataplane refused a resource",
-                dataplane=live.node.key,
-                type=SHORT_NAMES.get(record.type, record.type),
-                resource=record.resource,
-                reason=record.message,
-                pointer=record.pointer,
-            )
-        return fresh, [(live.node.key, *key) for key in known if key not in current]
+        self._owed.update(((live.node.key, *key), None) for key in known if key not in current)
+        for key, record in current.items():
+            if known.get(key) is not record:
+                self._owed[live.node.key, *key] = record
+                _log.warning(
+                    "dataplane refused a resource",
+                    dataplane=live.node.key,
+                    type=SHORT_NAMES.get(record.type, record.type),
+                    resource=record.resource,
+                    reason=record.message,
+                    pointer=record.pointer,
+                )
 
     def _record(self, live: _Live, report: Report) -> DataplaneRecord:
         live.acked = report.revision_acked if report.revision_acked is not None else live.acked
