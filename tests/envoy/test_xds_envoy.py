@@ -353,6 +353,7 @@ BAD = {"set": [{"name": "x-bad", "value": "%NO_SUCH%"}]}
 async def test_a_refusal_is_named_and_holds_nothing_else_back(live, lives, mode, echoes):
     """What Envoy refuses is named with its field; the last good version serves on, and all else arrives."""
     other = lives["sotw" if mode == "delta" else "delta"]
+    await other.synced(0)
     others_status = await other.status()
     extra = free_port()
     bad = {**forward("all", "one"), "request_headers": BAD}
