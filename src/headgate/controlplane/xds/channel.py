@@ -5,10 +5,11 @@ what may travel when.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headgate.controlplane.core.dataplane_state import Refused
 from headgate.controlplane.translate.resource import CLUSTER, LISTENER, SECRET, ByName, Resource
+from headgate.controlplane.xds.suspects import Suspects
 from headgate.controlplane.xds.view import View
 
 WILDCARD = "*"
@@ -33,6 +34,8 @@ class Delivery:
     removed: tuple[str, ...]
     fresh: frozenset[str]
     """Names in `resources` that the client did not hold in that version: whom a NACK can be about."""
+    complete: bool = False
+    """Whether `resources` is all the client is to hold of the type."""
 
 
 class Keep:
@@ -60,13 +63,25 @@ class Channel:
     pending: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
     """Names asked for: answered even when unchanged."""
+    again: set[str] = field(default_factory=set)
+    """Names to be sent once more, even when unchanged."""
     must_reply: bool = False
     """The next response is sent even when it is empty."""
+    unknown: bool = False
+    """State of the world, a complete type: whether the client may hold what we were never told of."""
     in_flight: dict[str, Delivery] = field(default_factory=dict)
     last_nonce: str = ""
     refused: dict[str, Refused] = field(default_factory=dict)
-    trials: list[frozenset[str]] = field(default_factory=list)
-    """Groups of names under suspicion after an unspecific NACK; only the last one is tried at a time."""
+    suspects: Suspects = field(default_factory=Suspects)
+    uncertain: dict[str, Resource] = field(default_factory=dict)
+    """What the client may hold although we cannot tell: good parts of what it refused. To be sent again."""
+    heard: frozenset[str] = frozenset()
+    """Names in a request that was stale, of state of the world: they will be asked for again."""
+    forgotten: set[str] = field(default_factory=set)
+    """Names missing in a request that was stale: when they come again, they are asked for anew."""
+    kept: dict[str, Resource] = field(default_factory=dict)
+    """What is gone from the view but named by what the client is working with: Envoy takes no new clusters
+    while one of those it was sent waits for its endpoints."""
     idle_since: dict[str, float] = field(default_factory=dict)
     """When a resource that is to go was first seen without a user."""
     acknowledged_version: str = ""
@@ -74,6 +89,15 @@ class Channel:
     def subscribed(self, name: str) -> bool:
         """Whether the client wants to hear of `name`."""
         return self.wildcard or name in self.names
+
+    def expects(self, name: str) -> bool:
+        """Whether the client wants to hear of `name`, or is about to say so."""
+        return self.subscribed(name) or name in self.heard
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether something the client follows is refused."""
+        return any(self.subscribed(name) for name in self.refused)
 
     def held(self, name: str) -> Held | None:
         """What the client acknowledged of `name`."""
@@ -91,11 +115,23 @@ class Channel:
                 yield name, held
 
     def possible(self) -> Iterator[Held]:
-        """All the client may be working with: what it holds and what is on its way."""
+        """All the client may be working with: what it holds or may hold, and what is on its way."""
         for _, held in self.all_held():
             yield held
+        yield from self.uncertain.values()
         for delivery in self.in_flight.values():
             yield from delivery.resources
+
+    def has(self, resource: Resource) -> bool:
+        """Whether the client surely holds this version."""
+        return version_of(self.held(resource.name)) == resource.version and resource.name not in self.uncertain
+
+    def recognise(self, resource: Resource) -> bool:
+        """What the client holds is this; return whether only its version was known before."""
+        if not isinstance(self.held(resource.name), str):
+            return False
+        self.changes[resource.name] = resource
+        return True
 
     def sent_version(self, name: str) -> str | None:
         """The newest version sent, acknowledged or not."""
@@ -107,40 +143,72 @@ class Channel:
 
     def wanted(self, name: str, view: View) -> Resource | Keep | None:
         """What the client is to have of `name`: quarantined versions give way to the last good one."""
-        resource = view.resources[self.type_url].get(name)
+        resource = view.resources[self.type_url].get(name) or self.kept.get(name)
         refused = self.refused.get(name)
         if resource is None or refused is None or refused.version != resource.version:
             return resource
         return refused.last_good or KEEP
 
-    def on_trial(self, name: str) -> bool:
-        """Whether `name` is under suspicion and not of the group that is being tried."""
-        return bool(self.trials) and name not in self.trials[-1] and any(name in group for group in self.trials)
-
     def acknowledge(self, delivery: Delivery) -> None:
         """Record that the client accepted a delivery."""
+        if delivery.complete:
+            self.unknown = False
+            self.uncertain.clear()
         for resource in delivery.resources:
+            self.uncertain.pop(resource.name, None)
             if self.subscribed(resource.name):
                 self.changes[resource.name] = resource
         for name in delivery.removed:
+            self.drop(name)
+
+    def drop(self, name: str) -> None:
+        """Record that the client does not hold `name` any more."""
+        self.uncertain.pop(name, None)
+        if name in self.base:
             self.changes[name] = None
-        if self.trials and delivery.fresh & self.trials[-1]:
-            self.trials.pop()
+        else:
+            self.changes.pop(name, None)
 
     def subscribe(self, names: set[str]) -> None:
         """Follow these names too; each is answered, even when it was followed before."""
         for name in names:
             if not self.subscribed(name):
-                self.changes[name] = None
+                self.drop(name)
         self.names |= names
         self.pending |= names
         self.due |= names
+
+    def follow(self, names: Iterable[str], view: View) -> None:
+        """State of the world: follow these names, and nothing else, from now on."""
+        given = set(names)
+        legacy = not given and not self.ever_named and self.type_url in FULL_STATE
+        self.ever_named = self.ever_named or bool(given)
+        wildcard = (WILDCARD in given or legacy) and self.type_url != SECRET
+        wanted = given - {WILDCARD}
+        self.names -= self.forgotten
+        self.heard = frozenset()
+        self.forgotten.clear()
+        added = wanted - self.names
+        if wildcard and not self.wildcard:
+            self.widen(view)
+        self.subscribe(added)
+        self.names = wanted
+        if self.wildcard and not wildcard:
+            self.narrow()
+        self.prune()
+        self.must_reply = (self.must_reply or bool(added)) and self.type_url in FULL_STATE
+
+    def overhear(self, names: Iterable[str]) -> None:
+        """Take note of a stale request, of state of the world."""
+        self.heard = frozenset(names)
+        self.forgotten |= self.names - self.heard
 
     def widen(self, view: View) -> None:
         """Follow everything from now on."""
         self.changes = dict(self.all_held())
         self.base = {}
         self.wildcard = True
+        self.must_reply = True
         self.pending |= set(view.resources[self.type_url])
 
     def narrow(self) -> None:
@@ -154,14 +222,31 @@ class Channel:
         """Forget what is not followed any more: a new subscription is answered afresh."""
         if not self.wildcard:
             self.changes = {name: held for name, held in self.changes.items() if name in self.names}
+            self.uncertain = {name: held for name, held in self.uncertain.items() if name in self.names}
+            self.suspects.keep(self.names)
             self.pending &= self.names
             self.due &= self.names
+            self.again &= self.names
+
+    def refuse(self, resource: Resource, message: str) -> Resource | None:
+        """Hold a version back; return what the client is served instead, None for what it has."""
+        name = resource.name
+        self.uncertain.pop(name, None)
+        earlier = self.refused.get(name)
+        if earlier and earlier.last_good and earlier.last_good.version == resource.version:
+            self.refused[name] = replace(earlier, last_good=None)
+            return None
+        held = self.held(name)
+        good = held if isinstance(held, Resource) and held.version != resource.version else None
+        self.refused[name] = Refused(resource.version, message, good, resource)
+        return good
 
     def settle(self, view: View) -> None:
         """In sync: share the view's mapping instead of keeping an own one."""
-        if not (self.pending or self.in_flight or self.refused or self.must_reply):
+        if not (self.pending or self.in_flight or self.must_reply or self.quarantined):
             self.base = view.resources[self.type_url]
             self.changes.clear()
+            self.uncertain.clear()
             self.idle_since.clear()
             self.acknowledged_version = view.version(self.type_url)
 
@@ -182,3 +267,10 @@ class Channel:
         if self.wildcard:
             self.pending |= set(resources)
             self.must_reply = not initial_versions
+
+    def resume(self, view: View) -> None:
+        """The client comes back with everything the view has."""
+        self.base = view.resources[self.type_url]
+        self.pending.clear()
+        self.refused.clear()
+        self.must_reply = False

@@ -18,7 +18,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 from headgate.controlplane.core.dataplane_state import Node
 from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPES
 from headgate.controlplane.xds.hub import Hub, Session
-from headgate.controlplane.xds.protocol import Request
+from headgate.controlplane.xds.messages import Request
 from headgate.controlplane.xds.wire import delta_request, node_of, sotw_request
 from headgate.kit.controls.faults import Fault, InvalidArgument
 

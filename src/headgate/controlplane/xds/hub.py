@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry
 
 from headgate.controlplane.core.dataplane_state import Node, Refused, Report, TypeReport
 from headgate.controlplane.translate.resource import SHORT_NAMES, TYPES, TeamSnapshot
+from headgate.controlplane.xds.messages import Counters, Request, Response
 from headgate.controlplane.xds.metrics import XdsMetrics
-from headgate.controlplane.xds.protocol import Counters, Request, Response, Stream
+from headgate.controlplane.xds.protocol import Stream
 from headgate.controlplane.xds.view import View, allowlist_view, team_view, union_view
 from headgate.controlplane.xds.wire import Frames
 from headgate.kit.controls.faults import InvalidArgument, NotFound, ResourceExhausted

@@ -6,9 +6,10 @@ delta. Time comes in as a number of seconds; `wake_at` says when the stream want
 What may travel when (make before break):
 
 - clusters travel at once; endpoints follow the cluster they belong to, and come again when it changed;
-- a listener or route config travels when every cluster it names is acknowledged, endpoints included;
+- a listener or route config travels when every cluster it names is acknowledged, endpoints and secrets included;
 - a cluster leaves when nothing the client may be using names it, plus `grace` seconds;
 - endpoints, route configs and secrets leave after whatever names them;
+- a listener that waits for what it names keeps its predecessor at work, and all that may belong to it;
 - listeners leave together with the additions that replace them.
 
 Each rule looks only at types that this stream carries and at names the client subscribed to, so that a
@@ -16,72 +17,32 @@ client that asks in another order (gRPC: listener, route, cluster) is never left
 
 A push waits for the answer to the one before, per type. A NACK quarantines the version it is about, for
 this client only, and what it held stays served; when the NACK does not say which of several resources it
-is about, they are tried in halves. Source: Envoy's xds_protocol.rst; gRFC A27 for the gRPC client.
+is about, they are tried in groups. What was not to blame comes again.
+
+Source: Envoy's xds_protocol.rst; gRFC A27 for the gRPC client.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from headgate.controlplane.core.dataplane_state import Refused
 from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, SECRET, TYPES, Resource
 from headgate.controlplane.xds.channel import FULL_STATE, WILDCARD, Channel, Delivery, Keep, version_of
+from headgate.controlplane.xds.messages import Counters, Refusal, Request, Response
 from headgate.controlplane.xds.order import Order
-from headgate.controlplane.xds.view import View, set_version
+from headgate.controlplane.xds.suspects import accuses
+from headgate.controlplane.xds.view import Changed, View, set_version
 
 _MESSAGE_LIMIT = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A discovery request of either kind. `names` is for state of the world, the last three for delta."""
-
-    type_url: str
-    nonce: str = ""
-    error: str | None = None
-    version: str = ""
-    names: tuple[str, ...] = ()
-    subscribe: tuple[str, ...] = ()
-    unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A discovery response of either kind; `removed` is for delta."""
-
-    type_url: str
-    version: str
-    nonce: str
-    resources: tuple[Resource, ...]
-    removed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A NACK: what the client said, and which resources are quarantined for it now (none while halving)."""
-
-    type_url: str
-    nonce: str
-    message: str
-    resources: tuple[Resource, ...]
-    last_good: Mapping[str, Resource]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened on a stream."""
-
-    responses: int = 0
-    acks: int = 0
-    nacks: int = 0
-    stale: int = 0
+_ANSWERS_LIMIT = 16
+"""Answers to new subscriptions that may wait for their ACK; further ones wait for these."""
 
 
 class Stream:
     """One stream. `identity` makes its nonces unique among streams; `types` are those it carries.
 
     `max_bytes` bounds the resources in one delta response; the rest follows when it is acknowledged.
+    `introduction` is how many seconds a client that comes back may take to name all types it knows of:
+    until then nothing that these may stand on is removed.
     `refused` are versions this client refused on earlier streams: {(type URL, name): Refused}.
     """
 
@@ -94,6 +55,7 @@ class Stream:
         types: Iterable[str] = TYPES,
         grace: float = 0.05,
         max_bytes: int = 3 << 20,
+        introduction: float = 1.0,
         refused: Mapping[tuple[str, str], Refused] | None = None,
     ) -> None:
         self.identity = identity
@@ -101,11 +63,14 @@ class Stream:
         self.delta = delta
         self.grace = grace
         self.max_bytes = max_bytes
+        self.introduction = introduction
         self.channels = {type_url: Channel(type_url) for type_url in TYPES if type_url in set(types)}
         self.counters = Counters()
         self.refusals: list[Refusal] = []
         """NACKs since the owner last took them away."""
         self.wake_at: float | None = None
+        self._introduced_at = 0.0
+        self._freed = False
         for (type_url, name), entry in (refused or {}).items():
             if type_url in self.channels:
                 self.channels[type_url].refused[name] = entry
@@ -118,28 +83,54 @@ class Stream:
         if channel is None:
             return []
         if not channel.started:
-            self._start(channel, request)
+            self._start(channel, request, now)
         elif self.delta:
             self._settle_nonce(channel, request)
             self._resubscribe_delta(channel, request)
         elif request.nonce and request.nonce != channel.last_nonce:
             self.counters.stale += 1
+            channel.overhear(request.names)
         else:
             self._settle_nonce(channel, request)
-            self._resubscribe_sotw(channel, request)
-        answers = self._answer(channel) if self.delta else []
+            channel.follow(request.names, self.view)
+        answers = self._answer(channel, now) if self.delta else []
         return answers + self._flush(now)
 
     def update(self, view: View, now: float) -> list[Response]:
         """Take a new view; return what to send."""
         changed = view.changed_from(self.view)
+        self._keep_foundations(view, changed)
         self.view = view
         for channel in self.channels.values():
             if channel.started:
                 names = changed[channel.type_url]
                 channel.pending |= names if channel.wildcard else names & channel.names
+                channel.suspects.forget(names)
+                for name in channel.idle_since.keys() & names:
+                    del channel.idle_since[name]
                 self._drop_outdated_refusals(channel, names)
         return self._flush(now)
+
+    def _keep_foundations(self, view: View, changed: Changed) -> None:
+        """What goes from the view stays to be had while the client may be waiting for it."""
+        order = Order(self.channels, view, introducing=False)
+        for type_url in (ENDPOINT, SECRET):
+            channel = self.channels.get(type_url)
+            for name in changed[type_url] if channel else ():
+                gone = self.view.resources[type_url].get(name) if name not in view.resources[type_url] else None
+                refused = channel.refused.get(name) if channel else None
+                if channel and gone and not refused and order.in_use(type_url, name):
+                    channel.kept[name] = gone
+                elif channel:
+                    channel.kept.pop(name, None)
+
+    def _let_go(self) -> None:
+        for channel in self.channels.values():
+            order = Order(self.channels, self.view, introducing=False)
+            for name in [name for name in channel.kept if not order.in_use(channel.type_url, name)]:
+                del channel.kept[name]
+                channel.pending.add(name)
+                self._drop_outdated_refusals(channel, [name])
 
     def wake(self, now: float) -> list[Response]:
         """Time has passed; return what to send."""
@@ -150,7 +141,7 @@ class Stream:
     def in_sync(self, type_url: str) -> bool:
         """Whether the client has acknowledged all it is to have of a type."""
         channel = self.channels[type_url]
-        return channel.started and not (channel.pending or channel.in_flight or channel.refused)
+        return channel.started and not (channel.pending or channel.in_flight or channel.quarantined)
 
     @property
     def idle(self) -> bool:
@@ -161,14 +152,16 @@ class Stream:
     def acknowledged_revision(self) -> int | None:
         """The view's revision when all of it is acknowledged, names not yet asked for included; else None."""
         started = [channel for channel in self.channels.values() if channel.started]
-        if not started or not all(self.in_sync(channel.type_url) for channel in started):
+        silent = [t for t, c in self.channels.items() if t in FULL_STATE and not c.started and self.view.resources[t]]
+        if silent or not started or not all(self.in_sync(channel.type_url) for channel in started):
             return None
-        return self.view.revision if all(self._complete(channel) for channel in started) else None
+        order = Order(self.channels, self.view, introducing=False)
+        return self.view.revision if all(order.complete(channel) for channel in started) else None
 
     def waiting_for(self, type_url: str) -> dict[str, list[str]]:
         """Per held-back resource of a type, the names of the clusters it waits for."""
         channel = self.channels[type_url]
-        order = Order(self.channels, self.view)
+        order = Order(self.channels, self.view, introducing=False)
         waiting = {}
         for name in sorted(channel.pending):
             wanted = channel.wanted(name, self.view)
@@ -178,34 +171,20 @@ class Stream:
 
     # Subscriptions
 
-    def _start(self, channel: Channel, request: Request) -> None:
+    def _start(self, channel: Channel, request: Request, now: float) -> None:
+        if (request.initial_versions or request.version) and not self._introduced_at:
+            self._introduced_at = now + self.introduction
         names = request.subscribe if self.delta else request.names
         channel.start(self.view, names, request.initial_versions if self.delta else {})
-        same = request.version and request.version == self.view.version(channel.type_url)
-        if not self.delta and same and channel.wildcard and not channel.names:
-            channel.pending.clear()
-            channel.must_reply = False
-        elif not self.delta and channel.type_url in FULL_STATE:
-            channel.must_reply = True
         if self.delta:
             self._unsubscribe(channel, request.unsubscribe)
+        elif channel.type_url in FULL_STATE:
+            same = request.version == self.view.version(channel.type_url)
+            if same and channel.wildcard and not channel.names:
+                channel.resume(self.view)
+            else:
+                channel.must_reply = channel.unknown = True
         self._drop_outdated_refusals(channel, list(channel.refused))
-
-    def _resubscribe_sotw(self, channel: Channel, request: Request) -> None:
-        given = set(request.names)
-        legacy = not given and not channel.ever_named and channel.type_url in FULL_STATE
-        channel.ever_named = channel.ever_named or bool(given)
-        wildcard = (WILDCARD in given or legacy) and channel.type_url != SECRET
-        names = given - {WILDCARD}
-        added = names - channel.names
-        if wildcard and not channel.wildcard:
-            channel.widen(self.view)
-        channel.subscribe(added)
-        channel.names = names
-        if channel.wildcard and not wildcard:
-            channel.narrow()
-        channel.prune()
-        channel.must_reply = channel.must_reply or (bool(added) and channel.type_url in FULL_STATE)
 
     def _resubscribe_delta(self, channel: Channel, request: Request) -> None:
         if WILDCARD in request.subscribe and channel.type_url != SECRET and not channel.wildcard:
@@ -233,34 +212,45 @@ class Stream:
             return
         if request.error is None:
             self.counters.acks += 1
-            channel.acknowledge(delivery)
+            self._acknowledge(channel, delivery)
         else:
             self.counters.nacks += 1
             self._refuse(channel, delivery, request.error[:_MESSAGE_LIMIT])
 
+    def _acknowledge(self, channel: Channel, delivery: Delivery) -> None:
+        channel.acknowledge(delivery)
+        guilty = channel.suspects.accepted(delivery.fresh)
+        wanted = channel.wanted(guilty, self.view) if guilty else None
+        if isinstance(wanted, Resource):
+            self._blame(channel, [wanted], channel.suspects.nonce, channel.suspects.message)
+
     def _refuse(self, channel: Channel, delivery: Delivery, message: str) -> None:
         suspects = [resource for resource in delivery.resources if resource.name in delivery.fresh]
-        blamed = [resource for resource in suspects if _names(message, resource.name)]
-        if not blamed and len(suspects) == 1:
-            blamed = suspects
-        if channel.trials and delivery.fresh & channel.trials[-1]:
-            channel.trials.pop()
+        names = {resource.name for resource in suspects}
+        accused = [resource for resource in suspects if accuses(message, resource.name)]
+        blamed = accused or (suspects if len(suspects) == 1 else [])
+        channel.suspects.forget(names)
+        channel.uncertain.update({r.name: r for r in suspects if channel.subscribed(r.name)})
+        self._blame(channel, blamed, delivery.nonce, message)
+        if not blamed and suspects and all(self._still_wanted(channel, resource) for resource in suspects):
+            channel.suspects.refused(names, message, delivery.nonce)
+        if suspects:
+            channel.pending |= names | set(delivery.removed)
+        else:
+            channel.unknown = False
+            for name in delivery.removed:
+                channel.drop(name)
+
+    def _blame(self, channel: Channel, blamed: list[Resource], nonce: str, message: str) -> None:
         last_good = {}
         for resource in blamed:
-            held = channel.held(resource.name)
-            good = held if isinstance(held, Resource) and held.version != resource.version else None
-            channel.refused[resource.name] = Refused(resource.version, message, good, resource)
-            if good:
+            if self._still_wanted(channel, resource) and (good := channel.refuse(resource, message)):
                 last_good[resource.name] = good
-        if not blamed and suspects:
-            names = sorted(resource.name for resource in suspects)
-            middle = (len(names) + 1) // 2
-            channel.trials += [frozenset(names[middle:]), frozenset(names[:middle])]
-        if suspects:
-            channel.pending |= {resource.name for resource in suspects} | set(delivery.removed)
-        for name in () if suspects else delivery.removed:
-            channel.changes[name] = None
-        self.refusals.append(Refusal(channel.type_url, delivery.nonce, message, tuple(blamed), last_good))
+        self.refusals.append(Refusal(channel.type_url, nonce, message, tuple(blamed), last_good))
+
+    def _still_wanted(self, channel: Channel, resource: Resource) -> bool:
+        wanted = channel.wanted(resource.name, self.view)
+        return isinstance(wanted, Resource) and wanted.version == resource.version
 
     def _drop_outdated_refusals(self, channel: Channel, names: Iterable[str]) -> None:
         resources = self.view.resources[channel.type_url]
@@ -270,33 +260,43 @@ class Stream:
             if refused and (current is None or current.version != refused.version):
                 del channel.refused[name]
                 channel.pending.add(name)
-            channel.trials = [group - {name} for group in channel.trials if group != {name}]
 
     # What to send
 
+    def _order(self, now: float) -> Order:
+        return Order(self.channels, self.view, introducing=now < self._introduced_at)
+
     def _flush(self, now: float) -> list[Response]:
-        self.wake_at = None
+        self._let_go()
+        waiting = any(channel.pending for channel in self.channels.values())
+        self.wake_at = self._introduced_at if waiting and now < self._introduced_at else None
         responses = []
-        for channel in self.channels.values():
-            if channel.started and not channel.in_flight and (channel.pending or channel.must_reply):
-                response = self._compose(channel, now)
-                if response:
-                    responses.append(response)
-            if channel.started:
-                channel.settle(self.view)
+        self._freed = True
+        while self._freed:
+            self._freed = False
+            for channel in self.channels.values():
+                if channel.unknown and not (channel.pending or channel.in_flight or channel.quarantined):
+                    channel.must_reply = True
+                if channel.started and not channel.in_flight and (channel.pending or channel.must_reply):
+                    response = self._compose(channel, now)
+                    if response:
+                        responses.append(response)
+                if channel.started:
+                    channel.settle(self.view)
         return responses
 
-    def _answer(self, channel: Channel) -> list[Response]:
+    def _answer(self, channel: Channel, now: float) -> list[Response]:
         """Delta: names just asked for are answered even while a push is in flight."""
-        if not (channel.in_flight and channel.due):
+        if not channel.due or not 0 < len(channel.in_flight) < _ANSWERS_LIMIT:
             return []
-        order = Order(self.channels, self.view)
+        order = self._order(now)
         resources, removed = [], []
         for name in sorted(channel.due & channel.pending):
             wanted = channel.wanted(name, self.view)
-            if isinstance(wanted, Resource) and order.ready(channel, wanted) and not channel.on_trial(name):
-                resources.append(wanted)
-            elif wanted is None and channel.held(name) is None:
+            if isinstance(wanted, Resource):
+                if order.ready(channel, wanted) and name not in channel.suspects:
+                    resources.append(wanted)
+            elif channel.held(name) is None:
                 removed.append(name)
         return [self._send(channel, resources, removed)] if resources or removed else []
 
@@ -306,48 +306,55 @@ class Stream:
             removals = [name for name in removals if channel.held(name) is None]
         if self.delta:
             upserts = self._within_limit(upserts)
-            if upserts or removals or channel.must_reply:
-                return self._send(channel, upserts, removals)
-            return None
-        if channel.type_url not in FULL_STATE:
+        elif channel.type_url not in FULL_STATE:
             for name in removals:
-                channel.changes[name] = None
+                channel.drop(name)
                 self._done(channel, name)
-            return self._send(channel, upserts, []) if upserts else None
-        if upserts or removals or channel.must_reply:
-            return self._send(channel, upserts, removals)
-        return None
+                self._freed = True
+            removals = []
+        return self._send(channel, upserts, removals) if upserts or removals or channel.must_reply else None
 
     def _sort_pending(self, channel: Channel, now: float) -> tuple[list[Resource], list[str], bool]:
         """Split the pending names into what can be sent, what can be removed, and whether a new name must wait."""
-        upserts: list[Resource] = []
+        ready: dict[str, Resource] = {}
         removals: list[str] = []
-        newcomer_waits = False
-        order = Order(self.channels, self.view)
+        newcomers: set[str] = set()
+        order = self._order(now)
         for name in sorted(channel.pending):
             wanted = channel.wanted(name, self.view)
-            held = channel.held(name)
-            if isinstance(wanted, Keep) or not channel.subscribed(name):
+            if not channel.subscribed(name):
                 self._done(channel, name)
-            elif wanted is None:
-                if held is None:
-                    if name in channel.due and self.delta:
-                        removals.append(name)
-                    else:
-                        self._done(channel, name)
-                elif self._may_leave(order, channel, name, now):
-                    removals.append(name)
-            elif version_of(held) == wanted.version and name not in channel.due:
+            elif not isinstance(wanted, Resource):
+                self._sort_unwanted(order, channel, name, now, removals)
+            elif channel.has(wanted) and name not in channel.due and name not in channel.again:
+                self._freed = channel.recognise(wanted) or self._freed
                 self._done(channel, name)
-            elif order.ready(channel, wanted) and not channel.on_trial(name):
-                upserts.append(wanted)
-            elif held is None:
-                newcomer_waits = True
-        return upserts, removals, newcomer_waits
+            else:
+                if order.ready(channel, wanted):
+                    ready[name] = wanted
+                if channel.held(name) is None and not order.hopeless(wanted):
+                    newcomers.add(name)
+        turn = channel.suspects.turn(ready.keys())
+        upserts = [resource for name, resource in ready.items() if name in turn or name not in channel.suspects]
+        return upserts, removals, bool(newcomers.difference(resource.name for resource in upserts))
+
+    def _sort_unwanted(self, order: Order, channel: Channel, name: str, now: float, removals: list[str]) -> None:
+        """A name the client is to lose, or (quarantined without a last good version) to keep as it is."""
+        kept = isinstance(channel.wanted(name, self.view), Keep)
+        if channel.held(name) is None and name not in channel.uncertain:
+            if name in channel.due and self.delta:
+                removals.append(name)
+            else:
+                self._done(channel, name)
+        elif kept:
+            self._done(channel, name)
+        elif self._may_leave(order, channel, name, now):
+            removals.append(name)
 
     def _done(self, channel: Channel, name: str) -> None:
         channel.pending.discard(name)
         channel.due.discard(name)
+        channel.again.discard(name)
         channel.idle_since.pop(name, None)
 
     def _within_limit(self, resources: list[Resource]) -> list[Resource]:
@@ -374,15 +381,26 @@ class Stream:
         channel.must_reply = False
         for name in [resource.name for resource in upserts] + removals:
             self._done(channel, name)
-        delivery = Delivery(channel.last_nonce, tuple(resources), tuple(removals), fresh)
+        complete = not self.delta and channel.type_url in FULL_STATE
+        delivery = Delivery(channel.last_nonce, tuple(resources), tuple(removals), fresh, complete)
         channel.in_flight[delivery.nonce] = delivery
+        if channel.type_url == CLUSTER:
+            self._repeat_endpoints(fresh)
         shown = delivery.removed if self.delta else ()
         return Response(channel.type_url, version, delivery.nonce, delivery.resources, shown)
 
+    def _repeat_endpoints(self, clusters: Iterable[str]) -> None:
+        """A cluster that is sent waits for its endpoints to come again, changed or not."""
+        endpoints = self.channels.get(ENDPOINT)
+        if endpoints and endpoints.started:
+            names = {name for name in clusters if endpoints.subscribed(name) and name in self.view.resources[ENDPOINT]}
+            endpoints.again |= names
+            endpoints.pending |= names
+
     def _may_leave(self, order: Order, channel: Channel, name: str, now: float) -> bool:
-        if not order.users(channel.type_url):
+        if not order.users(channel.type_url) and not order.unheard(channel.type_url):
             return True
-        if order.in_use(channel.type_url, name):
+        if order.unheard(channel.type_url) or order.in_use(channel.type_url, name):
             channel.idle_since.pop(name, None)
             return False
         if channel.type_url != CLUSTER:
@@ -392,20 +410,3 @@ class Stream:
             return True
         self.wake_at = leaves_at if self.wake_at is None else min(self.wake_at, leaves_at)
         return False
-
-    def _complete(self, channel: Channel) -> bool:
-        """Whether all that the held resources of a type name is held, too."""
-        for _, held in channel.all_held():
-            if not isinstance(held, Resource):
-                return False
-            refs = [(ENDPOINT, held.name)] if channel.type_url == CLUSTER else []
-            for type_url, name in [*refs, *held.refs]:
-                other = self.channels.get(type_url)
-                if other and name in self.view.resources[type_url] and other.held(name) is None:
-                    return False
-        return True
-
-
-def _names(message: str, name: str) -> bool:
-    """Whether an error text names a resource, as a word of its own."""
-    return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|\.\w)", message) is not None

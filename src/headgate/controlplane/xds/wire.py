@@ -11,7 +11,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 
 from headgate.controlplane.core.dataplane_state import Node
 from headgate.controlplane.translate.resource import Resource
-from headgate.controlplane.xds.protocol import Request, Response
+from headgate.controlplane.xds.messages import Request, Response
 
 _LENGTH_DELIMITED = 2
 
