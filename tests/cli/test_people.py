@@ -1,10 +1,15 @@
 """Tokens, teams and dataplanes, against a real control plane."""
 
+import asyncio
 import json
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from headgate.cli.root import cli
+from headgate.controlplane.core.tokens import Tokens
+from headgate.controlplane.store.store import Store
 from headgate.testing.envoy import require_envoy  # noqa: F401 - the module must import without a running Envoy
 
 
@@ -66,3 +71,21 @@ def test_bootstrap_of_nonsense(headgate):
 def test_forget(plane, headgate):
     """Forgetting a dataplane that was never there is refused."""
     assert headgate("dataplane", "forget", "nobody", "--yes").code == 3
+
+
+def test_a_lost_admin_token_is_recovered_from_the_database(tmp_path):
+    """Whoever may open the database can make an admin token without one, and gets it once."""
+    runner = CliRunner()
+    made = runner.invoke(cli, ["token", "recover", "--state-dir", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    token = made.output.strip()
+
+    async def principal():
+        store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/headgate.db")
+        try:
+            return await Tokens(store).authenticate(token)
+        finally:
+            await store.close()
+
+    found = asyncio.run(principal())
+    assert (found.name, found.team, found.scopes) == ("admin", None, frozenset({"*"}))

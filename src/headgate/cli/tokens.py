@@ -1,16 +1,21 @@
 """`headgate token`: make, list and revoke tokens."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from headgate.cli.client import Client, segment
+from headgate.cli.config import flags_given, load_settings, setting_flags
 from headgate.cli.options import Options
 from headgate.cli.output import ago, confirm, show
+from headgate.controlplane.settings import ControlPlaneSettings
 
 _PATH = "/api/v1/tokens"
+_NOT_THE_STORE = [name for name in ControlPlaneSettings.model_fields if name not in ("database_url", "state_dir")]
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -57,6 +62,33 @@ def create(options: Options, name: str, scopes: Sequence[str], expires_in: int |
         return
     click.echo(f"token '{name}' ({_scope(made)}), id {made['id']}; it is shown only now:", err=True)
     click.echo(made["token"])
+
+
+@token.command()
+@click.option("--name", default="admin", show_default=True, help="Name of the new token.")
+@setting_flags(ControlPlaneSettings, without=_NOT_THE_STORE)
+def recover(name: str, config_file: Path | None, **arguments: Any) -> None:
+    """Make an admin token in the database itself.
+
+    For when every admin token is lost: needs access to the database, and no token. Works beside a running
+    control plane; the audit log shows it.
+    """
+    settings, _ = load_settings(flags_given(arguments), config_file)
+    click.echo(asyncio.run(_recovered(settings.database_url, name)))
+
+
+async def _recovered(database_url: str, name: str) -> str:
+    from headgate.controlplane.core.changes import Actor
+    from headgate.controlplane.core.tokens import Tokens
+    from headgate.controlplane.store.store import Store
+
+    store = await Store.open(database_url)
+    try:
+        actor = Actor("recovery", "cli")
+        _, plaintext = await Tokens(store).create(actor, name=name, team=None, scopes=["*"], expires_at=None)
+        return plaintext
+    finally:
+        await store.close()
 
 
 @token.command("list")

@@ -62,10 +62,6 @@ from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.loop import stop_on_signals
 from headgate.kit.serve.ports import ensure_free
 
-AUDIT_DAYS: Final = 90
-"""How long audit entries are kept."""
-REVISIONS_KEPT: Final = 1_000
-"""How many revisions of a team are kept."""
 PRUNE_EVERY_S: Final = 3_600.0
 
 _log = structlog.get_logger("headgate.controlplane")
@@ -167,7 +163,7 @@ async def control_plane(
         http = _http_server(settings, build_app(settings, cases, metrics=metrics, health=health), health)
         await http.start()
         stack.push_async_callback(http.stop)
-        pruning = asyncio.create_task(_prune_for_ever(store), name="prune")
+        pruning = asyncio.create_task(_prune_for_ever(store, settings), name="prune")
         stack.push_async_callback(_cancel, pruning)
         started()
         yield ControlPlane(settings, store, cases, snapshots, xds, http, first_token)
@@ -330,11 +326,11 @@ def _watch(health: Health, store: Store, snapshots: Snapshots, xds: XdsServer) -
     health.add("xds", listening)
 
 
-async def _prune_for_ever(store: Store) -> None:
+async def _prune_for_ever(store: Store, settings: ControlPlaneSettings) -> None:
     while True:
         await asyncio.sleep(PRUNE_EVERY_S)
         try:
-            gone = await store.prune(audit_days=AUDIT_DAYS, revisions_keep=REVISIONS_KEPT)
+            gone = await store.prune(audit_days=settings.audit_days, revisions_keep=settings.revisions_kept)
         except Exception:  # noqa: BLE001 - what is too old now is deleted an hour later
             _log.exception("history not pruned")
         else:

@@ -118,6 +118,10 @@ class ControlPlaneSettings(Settings):
     """Most xDS streams at a time; further ones are refused and may try again."""
     drain_linger_ms: int = Field(default=0, ge=0, le=600_000)
     """How long to keep serving while `/ready` already refuses, so that load balancers turn away, when stopping."""
+    audit_days: int = Field(default=90, ge=1, le=36_500)
+    """How long audit entries are kept."""
+    revisions_kept: int = Field(default=1_000, ge=1, le=1_000_000)
+    """How many revisions of a team are kept; older ones cannot be shown or restored."""
     drain_seconds: float = Field(default=10.0, ge=0, le=3_600)
     """Longest to wait for requests under way when stopping, after that."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -51,6 +52,10 @@ def _require_match(leaf: x509.Certificate, pem: str, pointer: str) -> None:
         raise _refusal(pointer, "is encrypted", "Give the key without a passphrase.") from None
     except (ValueError, UnsupportedAlgorithm):
         raise _refusal(pointer, "does not hold a private key in PEM", "One PKCS#8, RSA or EC key block.") from None
+    if not _served_by_envoy(key):
+        raise _refusal(
+            pointer, "is of a kind Envoy refuses", "RSA of 2048 bits or more, or EC on P-256, P-384 or P-521."
+        )
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if public != _public_bytes(leaf):
         raise _refusal(
@@ -59,6 +64,14 @@ def _require_match(leaf: x509.Certificate, pem: str, pointer: str) -> None:
             "Put the leaf first in the chain, and give its key.",
             code="key_mismatch",
         )
+
+
+def _served_by_envoy(key: object) -> bool:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.key_size >= 2048
+    return isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(
+        key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1
+    )
 
 
 def _public_bytes(certificate: x509.Certificate) -> bytes:

@@ -24,7 +24,7 @@ from headgate.controlplane.core.dataplane_state import (
 from headgate.controlplane.store import dataplanes as table
 from headgate.controlplane.store.dataplanes import DataplaneRecord, RefusalRecord
 from headgate.controlplane.store.store import Store
-from headgate.controlplane.translate.blame import blame
+from headgate.controlplane.translate.blame import blame, explained
 from headgate.controlplane.translate.resource import SHORT_NAMES, Resource
 from headgate.kit.controls.faults import FailedPrecondition, NotFound
 
@@ -256,7 +256,7 @@ def _refusal(key: str, type_url: str, resource: str, refused: Refused) -> Refusa
         type=type_url,
         resource=resource,
         version=refused.version,
-        message=refused.message,
+        message=found.explanation if found else explained(refused.message),
         at=datetime.now(UTC),
         pointer=found.pointer if found else "",
         kind=found.kind if found else "",

@@ -72,7 +72,7 @@ class Tokens:
         """Return the new token and its plaintext, which cannot be had again.
 
         `granted_by` is whoever asks over the network: they cannot grant more than they hold. Raises
-        InvalidArgument (`invalid_token`) with pointers, PermissionDenied (`grant_exceeds_holder`), NotFound
+        InvalidArgument (`invalid_token_request`) with pointers, PermissionDenied (`grant_exceeds_holder`), NotFound
         (`unknown_team`).
         """
         now = self._clock()
@@ -171,7 +171,7 @@ def _check(name: str, scopes: Sequence[str], expires_at: datetime | None, now: d
     if found:
         raise InvalidArgument(
             f"The token cannot be made: {found[0].pointer} {found[0].message}.",
-            code="invalid_token",
+            code="invalid_token_request",
             hint=found[0].hint,
             violations=found,
         )

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from headgate.controlplane.core.dataplane_state import Node, Refused, Report, TypeReport
+from headgate.controlplane.translate.blame import explained
 from headgate.controlplane.translate.resource import SHORT_NAMES, TYPES, TeamSnapshot
 from headgate.controlplane.xds.messages import Counters, Request, Response
 from headgate.controlplane.xds.metrics import XdsMetrics
@@ -97,9 +98,22 @@ class Session:
         elif stream.wake_at is not None and now >= stream.wake_at:
             responses += stream.wake(now)
         if stream.counters != before:
-            stream.refusals.clear()
+            self._log_refusals()
             self._hub.touched(self.node)
         return self._count(responses, before, now)
+
+    def _log_refusals(self) -> None:
+        for refusal in self.stream.refusals:
+            _log.warning(
+                "response refused",
+                node=self.node.id,
+                team=self.node.team,
+                type=SHORT_NAMES[refusal.type_url],
+                nonce=refusal.nonce,
+                reason=explained(refusal.message),
+                resources=[resource.name for resource in refusal.resources],
+            )
+        self.stream.refusals.clear()
 
     def _count(self, responses: Sequence[Response], before: Counters, now: float) -> list[bytes]:
         payloads = [self._hub.frames.encode(response, delta=self.stream.delta) for response in responses]
@@ -160,6 +174,7 @@ class Hub:
         self.closing = True
         if self._unsubscribe:
             self._unsubscribe()
+            self._unsubscribe = None
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

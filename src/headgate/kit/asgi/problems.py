@@ -51,6 +51,7 @@ STATUS: Final[Mapping[str, int]] = {
 STATUS_OF_CODE: Final[Mapping[str, int]] = {
     "body_too_large": 413,
     "etag_mismatch": 412,
+    "storage_full": 507,
     "unsupported_media_type": 415,
 }
 """Codes for which HTTP has a status of its own, closer than that of their kind."""
