@@ -72,7 +72,7 @@ async def test_what_was_never_made_is_refused(tokens: Tokens, presented: str) ->
     await _create(tokens)
     with pytest.raises(Unauthenticated) as refused:
         await tokens.authenticate(presented)
-    assert refused.value.code == "invalid_token_request"
+    assert refused.value.code == "invalid_token"
 
 
 async def test_an_expired_token_is_refused(tokens: Tokens, clock: Clock) -> None:
