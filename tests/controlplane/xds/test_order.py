@@ -48,6 +48,31 @@ def test_endpoints_come_again_when_a_change_is_taken_back(delta: bool) -> None:
 
 
 @both
+def test_a_cluster_under_way_gets_the_endpoints_it_waits_for(delta: bool) -> None:
+    """A cluster that is sent and changed before its endpoints were asked for gets those it was sent with."""
+    talk = served(delta=delta)
+    added = only(talk.put(cluster("b"), endpoints("b")))
+    assert talk.put(cluster("b", 2), endpoints("b", of=2)) == []
+    warmed = only(talk.request(ENDPOINT, "b"))
+    assert warmed.resources[0].version == endpoints("b").version
+    assert talk.ack(warmed) == []
+    assert [shown(r) for r in talk.ack(added)] == ["cds b" if delta else "cds a b", "eds b"]
+    assert talk.sent[-1].resources[0].version == endpoints("b", of=2).version
+
+
+@both
+def test_a_cluster_under_way_gets_its_endpoints_though_they_are_gone(delta: bool) -> None:
+    """A cluster that is deleted before its endpoints were asked for still gets them, for Envoy waits for them."""
+    talk = served(delta=delta)
+    added = only(talk.put(cluster("b", 1, "s"), endpoints("b"), secret("s")))
+    assert talk.drop(cluster("b", 1, "s"), endpoints("b"), secret("s")) == []
+    assert shown(only(talk.request(ENDPOINT, "b"))) == "eds b"
+    assert shown(only(talk.request(SECRET, "s"))) == "sds s"
+    assert talk.settle([*talk.sent[-2:], added])[-1] in ("cds a", "sds -s", "eds -b")
+    assert talk.stream.acknowledged_revision == talk.revision
+
+
+@both
 def test_routes_wait_for_new_clusters(delta: bool) -> None:
     """Routes to a new cluster follow when it and its endpoints are acknowledged, and not before."""
     talk = served(delta=delta)

@@ -63,8 +63,9 @@ class Channel:
     pending: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
     """Names asked for: answered even when unchanged."""
-    again: set[str] = field(default_factory=set)
-    """Names to be sent once more, even when unchanged."""
+    owed: dict[str, Resource] = field(default_factory=dict)
+    """What a cluster that was sent waits for: given even when it is unchanged, or gone from the view by now.
+    Envoy answers about its clusters, and takes new ones, only when none of them waits any more."""
     must_reply: bool = False
     """The next response is sent even when it is empty."""
     unknown: bool = False
@@ -79,9 +80,6 @@ class Channel:
     """Names in a request that was stale, of state of the world: they will be asked for again."""
     forgotten: set[str] = field(default_factory=set)
     """Names missing in a request that was stale: when they come again, they are asked for anew."""
-    kept: dict[str, Resource] = field(default_factory=dict)
-    """What is gone from the view but named by what the client is working with: Envoy takes no new clusters
-    while one of those it was sent waits for its endpoints."""
     idle_since: dict[str, float] = field(default_factory=dict)
     """When a resource that is to go was first seen without a user."""
     acknowledged_version: str = ""
@@ -143,7 +141,7 @@ class Channel:
 
     def wanted(self, name: str, view: View) -> Resource | Keep | None:
         """What the client is to have of `name`: quarantined versions give way to the last good one."""
-        resource = view.resources[self.type_url].get(name) or self.kept.get(name)
+        resource = self.owed.get(name) or view.resources[self.type_url].get(name)
         refused = self.refused.get(name)
         if resource is None or refused is None or refused.version != resource.version:
             return resource
@@ -226,7 +224,6 @@ class Channel:
             self.suspects.keep(self.names)
             self.pending &= self.names
             self.due &= self.names
-            self.again &= self.names
 
     def refuse(self, resource: Resource, message: str) -> Resource | None:
         """Hold a version back; return what the client is served instead, None for what it has."""

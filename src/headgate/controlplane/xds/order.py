@@ -42,7 +42,7 @@ class Order:
         """Whether all that must be with the client before `resource` is."""
         if channel.type_url == ENDPOINT:
             clusters = self._carried(CLUSTER)
-            if clusters is None or not clusters.subscribed(resource.name):
+            if clusters is None or not clusters.subscribed(resource.name) or resource.name in channel.owed:
                 return True
             wanted = clusters.wanted(resource.name, self._view)
             return not isinstance(wanted, Resource) or clusters.sent_version(resource.name) == wanted.version
@@ -84,7 +84,7 @@ class Order:
                 yield channel, name
 
     def _acknowledged(self, channel: Channel, name: str) -> bool:
-        if name in channel.forgotten:
+        if name in channel.forgotten or name in channel.owed:
             return False
         wanted = channel.wanted(name, self._view)
         held = channel.held(name)

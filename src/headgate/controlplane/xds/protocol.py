@@ -22,6 +22,7 @@ is about, they are tried in groups. What was not to blame comes again.
 Source: Envoy's xds_protocol.rst; gRFC A27 for the gRPC client.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 
 from headgate.controlplane.core.dataplane_state import Refused
@@ -30,7 +31,7 @@ from headgate.controlplane.xds.channel import FULL_STATE, WILDCARD, Channel, Del
 from headgate.controlplane.xds.messages import Counters, Refusal, Request, Response
 from headgate.controlplane.xds.order import Order
 from headgate.controlplane.xds.suspects import accuses
-from headgate.controlplane.xds.view import Changed, View, set_version
+from headgate.controlplane.xds.view import View, set_version
 
 _MESSAGE_LIMIT = 4096
 _ANSWERS_LIMIT = 16
@@ -99,7 +100,6 @@ class Stream:
     def update(self, view: View, now: float) -> list[Response]:
         """Take a new view; return what to send."""
         changed = view.changed_from(self.view)
-        self._keep_foundations(view, changed)
         self.view = view
         for channel in self.channels.values():
             if channel.started:
@@ -110,27 +110,6 @@ class Stream:
                     del channel.idle_since[name]
                 self._drop_outdated_refusals(channel, names)
         return self._flush(now)
-
-    def _keep_foundations(self, view: View, changed: Changed) -> None:
-        """What goes from the view stays to be had while the client may be waiting for it."""
-        order = Order(self.channels, view, introducing=False)
-        for type_url in (ENDPOINT, SECRET):
-            channel = self.channels.get(type_url)
-            for name in changed[type_url] if channel else ():
-                gone = self.view.resources[type_url].get(name) if name not in view.resources[type_url] else None
-                refused = channel.refused.get(name) if channel else None
-                if channel and gone and not refused and order.in_use(type_url, name):
-                    channel.kept[name] = gone
-                elif channel:
-                    channel.kept.pop(name, None)
-
-    def _let_go(self) -> None:
-        for channel in self.channels.values():
-            order = Order(self.channels, self.view, introducing=False)
-            for name in [name for name in channel.kept if not order.in_use(channel.type_url, name)]:
-                del channel.kept[name]
-                channel.pending.add(name)
-                self._drop_outdated_refusals(channel, [name])
 
     def wake(self, now: float) -> list[Response]:
         """Time has passed; return what to send."""
@@ -210,6 +189,8 @@ class Stream:
             if request.nonce and request.nonce != channel.last_nonce:
                 self.counters.stale += 1
             return
+        if channel.type_url == CLUSTER:
+            self._forgive(delivery)
         if request.error is None:
             self.counters.acks += 1
             self._acknowledge(channel, delivery)
@@ -267,7 +248,6 @@ class Stream:
         return Order(self.channels, self.view, introducing=now < self._introduced_at)
 
     def _flush(self, now: float) -> list[Response]:
-        self._let_go()
         waiting = any(channel.pending for channel in self.channels.values())
         self.wake_at = self._introduced_at if waiting and now < self._introduced_at else None
         responses = []
@@ -305,7 +285,7 @@ class Stream:
         if channel.type_url == LISTENER and newcomer_waits:
             removals = [name for name in removals if channel.held(name) is None]
         if self.delta:
-            upserts = self._within_limit(upserts)
+            upserts = _first_bytes(upserts, self.max_bytes)
         elif channel.type_url not in FULL_STATE:
             for name in removals:
                 channel.drop(name)
@@ -323,10 +303,11 @@ class Stream:
         for name in sorted(channel.pending):
             wanted = channel.wanted(name, self.view)
             if not channel.subscribed(name):
-                self._done(channel, name)
+                channel.pending.discard(name)
+                channel.due.discard(name)
             elif not isinstance(wanted, Resource):
                 self._sort_unwanted(order, channel, name, now, removals)
-            elif channel.has(wanted) and name not in channel.due and name not in channel.again:
+            elif channel.has(wanted) and name not in channel.due and name not in channel.owed:
                 self._freed = channel.recognise(wanted) or self._freed
                 self._done(channel, name)
             else:
@@ -354,16 +335,8 @@ class Stream:
     def _done(self, channel: Channel, name: str) -> None:
         channel.pending.discard(name)
         channel.due.discard(name)
-        channel.again.discard(name)
+        channel.owed.pop(name, None)
         channel.idle_since.pop(name, None)
-
-    def _within_limit(self, resources: list[Resource]) -> list[Resource]:
-        size = 0
-        for index, resource in enumerate(resources):
-            size += len(resource.body)
-            if size > self.max_bytes and index:
-                return resources[:index]
-        return resources
 
     def _send(self, channel: Channel, upserts: list[Resource], removals: list[str]) -> Response:
         fresh = frozenset(r.name for r in upserts if version_of(channel.held(r.name)) != r.version)
@@ -381,21 +354,35 @@ class Stream:
         channel.must_reply = False
         for name in [resource.name for resource in upserts] + removals:
             self._done(channel, name)
+        for resource in upserts:
+            wanted = channel.wanted(resource.name, self.view)
+            if not isinstance(wanted, Keep) and version_of(wanted) != resource.version:
+                channel.pending.add(resource.name)
         complete = not self.delta and channel.type_url in FULL_STATE
         delivery = Delivery(channel.last_nonce, tuple(resources), tuple(removals), fresh, complete)
         channel.in_flight[delivery.nonce] = delivery
         if channel.type_url == CLUSTER:
-            self._repeat_endpoints(fresh)
+            for resource in upserts:
+                self._owe(resource)
         shown = delivery.removed if self.delta else ()
         return Response(channel.type_url, version, delivery.nonce, delivery.resources, shown)
 
-    def _repeat_endpoints(self, clusters: Iterable[str]) -> None:
-        """A cluster that is sent waits for its endpoints to come again, changed or not."""
-        endpoints = self.channels.get(ENDPOINT)
-        if endpoints and endpoints.started:
-            names = {name for name in clusters if endpoints.subscribed(name) and name in self.view.resources[ENDPOINT]}
-            endpoints.again |= names
-            endpoints.pending |= names
+    def _owe(self, cluster: Resource) -> None:
+        """A cluster that is sent waits for its endpoints to come again, changed or not, and for its secrets."""
+        for type_url, name in ((ENDPOINT, cluster.name), *cluster.refs):
+            channel, resource = self.channels.get(type_url), self.view.resources[type_url].get(name)
+            if channel and resource and (type_url == ENDPOINT or channel.held(name) is None):
+                channel.owed[name] = resource
+                if channel.subscribed(name):
+                    channel.pending.add(name)
+
+    def _forgive(self, delivery: Delivery) -> None:
+        """A client that answered about its clusters waits for nothing it has not asked for."""
+        for cluster in delivery.resources:
+            for type_url, name in ((ENDPOINT, cluster.name), *cluster.refs):
+                channel = self.channels.get(type_url)
+                if channel and not channel.subscribed(name):
+                    channel.owed.pop(name, None)
 
     def _may_leave(self, order: Order, channel: Channel, name: str, now: float) -> bool:
         if not order.users(channel.type_url) and not order.unheard(channel.type_url):
@@ -410,3 +397,9 @@ class Stream:
             return True
         self.wake_at = leaves_at if self.wake_at is None else min(self.wake_at, leaves_at)
         return False
+
+
+def _first_bytes(resources: list[Resource], limit: int) -> list[Resource]:
+    """The first of the resources, at least one, that have not more bytes than `limit`."""
+    sizes = itertools.accumulate(len(resource.body) for resource in resources)
+    return resources[: max(1, sum(1 for size in sizes if size <= limit))]
