@@ -4,7 +4,7 @@ Pure: no I/O, no clock. `headgate.controlplane.xds.protocol` joins the channels 
 what may travel when.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from headgate.controlplane.core.dataplane_state import Refused
@@ -176,6 +176,24 @@ class Channel:
         self.pending |= names
         self.due |= names
 
+    def join(self, names: Collection[str], view: View) -> None:
+        """Delta: follow these names, too."""
+        if WILDCARD in names and self.type_url != SECRET and not self.wildcard:
+            self.widen(view)
+        self.subscribe(set(names) - {WILDCARD})
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Delta: follow these names no more. Beside the wildcard, the client is told what it has of them now."""
+        given = set(names)
+        gone = self.names & given
+        self.names -= gone
+        if WILDCARD in given and self.wildcard:
+            self.narrow()
+        if self.wildcard:
+            self.pending |= gone
+            self.due |= gone
+        self.prune()
+
     def follow(self, names: Iterable[str], view: View) -> None:
         """State of the world: follow these names, and nothing else, from now on."""
         given = set(names)
@@ -237,6 +255,16 @@ class Channel:
         good = held if isinstance(held, Resource) and held.version != resource.version else None
         self.refused[name] = Refused(resource.version, message, good, resource)
         return good
+
+    def reconsider(self, names: Collection[str], view: View) -> None:
+        """These may have changed: what was held against another version of theirs is forgotten."""
+        self.suspects.forget(names)
+        for name in names:
+            self.idle_since.pop(name, None)
+            refused, current = self.refused.get(name), view.resources[self.type_url].get(name)
+            if refused and (current is None or current.version != refused.version):
+                del self.refused[name]
+                self.pending.add(name)
 
     def settle(self, view: View) -> None:
         """In sync: share the view's mapping instead of keeping an own one."""

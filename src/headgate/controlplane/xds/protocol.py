@@ -26,8 +26,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from headgate.controlplane.core.dataplane_state import Refused
-from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, SECRET, TYPES, Resource
-from headgate.controlplane.xds.channel import FULL_STATE, WILDCARD, Channel, Delivery, Keep, version_of
+from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, TYPES, Resource
+from headgate.controlplane.xds.channel import FULL_STATE, Channel, Delivery, Keep, version_of
 from headgate.controlplane.xds.messages import Counters, Refusal, Request, Response
 from headgate.controlplane.xds.order import Order
 from headgate.controlplane.xds.suspects import accuses
@@ -87,7 +87,8 @@ class Stream:
             self._start(channel, request, now)
         elif self.delta:
             self._settle_nonce(channel, request)
-            self._resubscribe_delta(channel, request)
+            channel.join(request.subscribe, self.view)
+            channel.leave(request.unsubscribe)
         elif request.nonce and request.nonce != channel.last_nonce:
             self.counters.stale += 1
             channel.overhear(request.names)
@@ -105,10 +106,7 @@ class Stream:
             if channel.started:
                 names = changed[channel.type_url]
                 channel.pending |= names if channel.wildcard else names & channel.names
-                channel.suspects.forget(names)
-                for name in channel.idle_since.keys() & names:
-                    del channel.idle_since[name]
-                self._drop_outdated_refusals(channel, names)
+                channel.reconsider(names, self.view)
         return self._flush(now)
 
     def wake(self, now: float) -> list[Response]:
@@ -156,30 +154,14 @@ class Stream:
         names = request.subscribe if self.delta else request.names
         channel.start(self.view, names, request.initial_versions if self.delta else {})
         if self.delta:
-            self._unsubscribe(channel, request.unsubscribe)
+            channel.leave(request.unsubscribe)
         elif channel.type_url in FULL_STATE:
             same = request.version == self.view.version(channel.type_url)
             if same and channel.wildcard and not channel.names:
                 channel.resume(self.view)
             else:
                 channel.must_reply = channel.unknown = True
-        self._drop_outdated_refusals(channel, list(channel.refused))
-
-    def _resubscribe_delta(self, channel: Channel, request: Request) -> None:
-        if WILDCARD in request.subscribe and channel.type_url != SECRET and not channel.wildcard:
-            channel.widen(self.view)
-        channel.subscribe(set(request.subscribe) - {WILDCARD})
-        self._unsubscribe(channel, request.unsubscribe)
-
-    def _unsubscribe(self, channel: Channel, names: Iterable[str]) -> None:
-        gone = channel.names & set(names)
-        channel.names -= gone
-        if WILDCARD in names and channel.wildcard:
-            channel.narrow()
-        if channel.wildcard:
-            channel.pending |= gone
-            channel.due |= gone
-        channel.prune()
+        channel.reconsider(list(channel.refused), self.view)
 
     # ACK and NACK
 
@@ -233,15 +215,6 @@ class Stream:
         wanted = channel.wanted(resource.name, self.view)
         return isinstance(wanted, Resource) and wanted.version == resource.version
 
-    def _drop_outdated_refusals(self, channel: Channel, names: Iterable[str]) -> None:
-        resources = self.view.resources[channel.type_url]
-        for name in names:
-            refused = channel.refused.get(name)
-            current = resources.get(name)
-            if refused and (current is None or current.version != refused.version):
-                del channel.refused[name]
-                channel.pending.add(name)
-
     # What to send
 
     def _order(self, now: float) -> Order:
@@ -278,6 +251,7 @@ class Stream:
                     resources.append(wanted)
             elif channel.held(name) is None:
                 removed.append(name)
+        resources = _first_bytes(resources, self.max_bytes)
         return [self._send(channel, resources, removed)] if resources or removed else []
 
     def _compose(self, channel: Channel, now: float) -> Response | None:

@@ -56,6 +56,8 @@ class Suspects:
 
     def forget(self, names: Iterable[str]) -> None:
         """These are to be judged afresh."""
+        if not self.groups:
+            return
         gone = set(names)
         if any(not group.isdisjoint(gone) for group in self.groups[-2:]):
             self.proof = False
