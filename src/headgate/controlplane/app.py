@@ -43,7 +43,6 @@ from headgate.controlplane.native import TAGS as NATIVE_TAGS
 from headgate.controlplane.native import UseCases, native_routers
 from headgate.controlplane.native.authorise import Authority, Doorkeeper, principal_of
 from headgate.controlplane.native.document import openapi_document
-from headgate.controlplane.native.queries import StrictRoute
 from headgate.controlplane.native.swagger import DOCUMENT, PAGE, swagger_routes
 from headgate.controlplane.platform import TAGS as PLATFORM_TAGS
 from headgate.controlplane.platform import platform_routers
@@ -219,7 +218,7 @@ def build_app(
         Authority(teams=cases.teams, audit=cases.audit, surface=surface) for surface in ("native", "platform")
     )
     for router in (
-        *platform_routers(cases.imports, cases.expose, platform, route_class=StrictRoute),
+        *platform_routers(cases.imports, cases.expose, platform),
         *native_routers(cases, native),
     ):
         # Not include_router: it would keep a second copy of every operation.

@@ -20,13 +20,13 @@ from headgate.controlplane.model.kinds import PLURALS
 from headgate.controlplane.native.audit import add_audit
 from headgate.controlplane.native.changes import add_changes
 from headgate.controlplane.native.dataplanes import add_dataplanes
-from headgate.controlplane.native.queries import StrictRoute
 from headgate.controlplane.native.resources import add_resources
 from headgate.controlplane.native.revisions import add_revisions
 from headgate.controlplane.native.routes import add_routes
 from headgate.controlplane.native.schemas import add_schemas
 from headgate.controlplane.native.teams import add_teams, add_whoami
 from headgate.controlplane.native.tokens import add_tokens
+from headgate.controlplane.web.queries import StrictRoute
 
 API = "/api/v1"
 NATIVE = f"{API}/native"

@@ -1,38 +1,15 @@
-"""What the Native API answers with: plain documents, written by orjson without another model in between."""
+"""What the Native API shows of resources and revisions."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import orjson
-from starlette.responses import Response
-
-from headgate.controlplane.core.changes import Diff, Outcome, Page, Revision, Stored
+from headgate.controlplane.core.changes import Page, Revision, Stored
 from headgate.controlplane.core.paging import make_cursor, read_cursor
-from headgate.controlplane.native.queries import Paging
+from headgate.controlplane.web.answers import Json, page
+from headgate.controlplane.web.queries import Paging
 
 T = TypeVar("T")
-
-REVISION_HEADER = "Headgate-Revision"
-"""On the answer to every write: the team's revision after it."""
-
-
-class Json(Response):
-    """A JSON document; times are RFC 3339 in UTC."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """Encode the document."""
-        return orjson.dumps(content, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Iterable):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def resource(stored: Stored) -> dict[str, Any]:
@@ -50,34 +27,6 @@ def resource(stored: Stored) -> dict[str, Any]:
         "created_at": stored.created_at,
         "updated_at": stored.updated_at,
         "spec": stored.document,
-    }
-
-
-def page(found: Page[T], show: Callable[[T], Any]) -> Json:
-    """One page of a list. `next_cursor` is "" at the end."""
-    items = [show(item) for item in found.items]
-    return Json({"items": items, "total": found.total, "next_cursor": found.next_cursor})
-
-
-def outcome(done: Outcome) -> dict[str, Any]:
-    """What a change did, or would do."""
-    return {
-        "team": done.team,
-        "revision": done.revision,
-        "dry_run": done.dry_run,
-        "changed": done.changed,
-        "diffs": [_diff(diff) for diff in done.diffs],
-    }
-
-
-def _diff(diff: Diff) -> dict[str, Any]:
-    return {
-        "kind": diff.kind,
-        "name": diff.name,
-        "what": diff.what,
-        "before": diff.before,
-        "after": diff.after,
-        "etag": diff.etag,
     }
 
 

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from headgate.controlplane.core.audit import AuditLog
 from headgate.controlplane.core.caller import Authorise, Caller
-from headgate.controlplane.native.answers import page
 from headgate.controlplane.native.authorise import chosen_team
 from headgate.controlplane.native.describe import answer
-from headgate.controlplane.native.queries import Page
+from headgate.controlplane.web.answers import page
+from headgate.controlplane.web.queries import Page
 
 Since = Annotated[AwareDatetime | None, Query(description="From this time on (RFC 3339, with a time zone).")]
 Until = Annotated[AwareDatetime | None, Query(description="Before this time (RFC 3339, with a time zone).")]

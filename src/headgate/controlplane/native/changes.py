@@ -14,11 +14,11 @@ from headgate.controlplane.core.changes import Change, Operation
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.model.kinds import PLURALS
 from headgate.controlplane.model.rows import RowKind
-from headgate.controlplane.native.answers import REVISION_HEADER, Json, outcome
 from headgate.controlplane.native.bodies import Body, invalid, read
 from headgate.controlplane.native.describe import REVISED, answer, body
 from headgate.controlplane.native.examples import CHANGES
-from headgate.controlplane.native.queries import Writing
+from headgate.controlplane.native.writes import Writing
+from headgate.controlplane.web.answers import outcome, written
 from headgate.kit.controls.faults import Fault, Violation
 
 _BESIDE = {"invalid_name": "/name", "unknown_route": "/before"}
@@ -77,7 +77,7 @@ def add_changes(router: APIRouter, resources: Resources, audit: AuditLog, author
                 for each in fault.violations
             )
             raise
-        return Json(outcome(done), headers={REVISION_HEADER: str(done.revision)})
+        return written(outcome(done))
 
 
 async def _require_scopes(wanted: ManyChanges, caller: Caller, audit: AuditLog) -> None:

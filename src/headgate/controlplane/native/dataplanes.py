@@ -10,9 +10,10 @@ from starlette.responses import Response
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.dataplane_state import DataplaneStatus
 from headgate.controlplane.core.dataplanes import Dataplanes
-from headgate.controlplane.native.answers import Json, listed
+from headgate.controlplane.native.answers import listed
 from headgate.controlplane.native.describe import answer
-from headgate.controlplane.native.queries import Page
+from headgate.controlplane.web.answers import Json
+from headgate.controlplane.web.queries import Page
 
 Id = Annotated[str, Path(max_length=500, description="The dataplane's id: `node.id` of its Envoy.")]
 

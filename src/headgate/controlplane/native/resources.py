@@ -12,7 +12,7 @@ from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.changes import Change
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.model.kinds import PLURALS, Kind
-from headgate.controlplane.native.answers import Json, page, resource
+from headgate.controlplane.native.answers import resource
 from headgate.controlplane.native.bodies import JSON, MERGE_PATCH, NewResource, read, read_spec
 from headgate.controlplane.native.describe import CREATED, ETAG, REVISED, TITLES, WRITTEN, answer, body, patch_schema
 from headgate.controlplane.native.examples import PATCHES, SPECS
@@ -22,8 +22,9 @@ from headgate.controlplane.native.preconditions import (
     must_match_or_be_absent,
     not_modified,
 )
-from headgate.controlplane.native.queries import Page, Writing
-from headgate.controlplane.native.writes import Writer
+from headgate.controlplane.native.writes import Writer, Writing
+from headgate.controlplane.web.answers import Json, page
+from headgate.controlplane.web.queries import Page
 
 Name = Annotated[str, Path(max_length=100, description="The resource's name.")]
 NameContains = Annotated[str, Query(max_length=100, description="Only those whose name holds this text.")]

@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.resources import Resources
-from headgate.controlplane.native.answers import REVISION_HEADER, Json, outcome, page, revision
+from headgate.controlplane.native.answers import revision
 from headgate.controlplane.native.describe import REVISED, answer
-from headgate.controlplane.native.queries import DryRun, Page
+from headgate.controlplane.web.answers import Json, outcome, page, written
+from headgate.controlplane.web.queries import DryRun, Page
 
 Number = Annotated[int, Path(ge=0, le=2**63 - 1, description="The revision.")]
 
@@ -52,4 +53,4 @@ def add_revisions(router: APIRouter, resources: Resources, authorise: Authorise)
         dry_run: DryRun = False,
     ) -> Response:
         done = await resources.restore(caller.actor, caller.team, number, dry_run=dry_run)
-        return Json(outcome(done), headers={REVISION_HEADER: str(done.revision)})
+        return written(outcome(done))

@@ -14,14 +14,15 @@ from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.changes import Change
 from headgate.controlplane.core.resources import Resources
 from headgate.controlplane.core.route_list import RouteList
-from headgate.controlplane.native.answers import Json, page, resource
+from headgate.controlplane.native.answers import resource
 from headgate.controlplane.native.bodies import JSON, MERGE_PATCH, invalid, read_spec
 from headgate.controlplane.native.describe import CREATED, ETAG, REVISED, WRITTEN, answer, body, patch_schema
 from headgate.controlplane.native.examples import PATCHES, ROUTE
 from headgate.controlplane.native.preconditions import Precondition, must_match, must_match_or_be_absent, not_modified
-from headgate.controlplane.native.queries import Page, Writing
 from headgate.controlplane.native.resources import IfNoneMatch, May, NameContains, Owner
-from headgate.controlplane.native.writes import Writer
+from headgate.controlplane.native.writes import Writer, Writing
+from headgate.controlplane.web.answers import Json, page
+from headgate.controlplane.web.queries import Page
 from headgate.kit.controls.faults import Violation
 
 ROUTES = "/route-configs/{config}/virtual-hosts/{host}/routes"

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.model.kinds import PLURALS, SPECS
 from headgate.controlplane.model.route_config import Route
-from headgate.controlplane.native.answers import Json
+from headgate.controlplane.web.answers import Json
 from headgate.kit.controls.faults import NotFound
 from headgate.kit.controls.validation import did_you_mean
 

@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.teams import Teams
-from headgate.controlplane.native.answers import Json, listed
+from headgate.controlplane.native.answers import listed
 from headgate.controlplane.native.bodies import Body, read
 from headgate.controlplane.native.describe import answer, body
-from headgate.controlplane.native.queries import Page
+from headgate.controlplane.web.answers import Json
+from headgate.controlplane.web.queries import Page
 from headgate.kit.controls.faults import NotFound
 
 Name = Annotated[str, Path(max_length=100, description="The team's name.")]

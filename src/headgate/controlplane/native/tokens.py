@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.tokens import TokenInfo, Tokens
-from headgate.controlplane.native.answers import Json, page
 from headgate.controlplane.native.authorise import chosen_team
 from headgate.controlplane.native.bodies import Body, read
 from headgate.controlplane.native.describe import answer, body
 from headgate.controlplane.native.examples import NEW_TOKEN
-from headgate.controlplane.native.queries import Page
+from headgate.controlplane.web.answers import Json, page
+from headgate.controlplane.web.queries import Page
 from headgate.kit.controls.faults import NotFound
 
 NO_STORE = {"Cache-Control": "no-store"}

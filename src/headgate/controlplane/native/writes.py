@@ -1,21 +1,33 @@
 """One write of one resource: to the use case, and back as what the caller gets to see."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Annotated
 
+from fastapi import Query
 from starlette.responses import Response
 
 from headgate.controlplane.core.caller import Caller
 from headgate.controlplane.core.changes import Change, Diff, Outcome, Stored
 from headgate.controlplane.core.resources import Resources
-from headgate.controlplane.native.answers import REVISION_HEADER, Json, outcome, resource
+from headgate.controlplane.native.answers import resource
 from headgate.controlplane.native.bodies import relocated
-from headgate.controlplane.native.queries import Writing
+from headgate.controlplane.web.answers import REVISION_HEADER, Json, outcome
+from headgate.controlplane.web.queries import DryRun
 from headgate.kit.controls.faults import Aborted, AlreadyExists, Fault, NotFound
 
 Locate = Callable[[str], str]
+Message = Annotated[str, Query(max_length=500, description="Why; kept with the revision.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How to write: for real or not, and what to note down."""
+
+    dry_run: DryRun = False
+    message: Message = ""
 
 
 class Writer:

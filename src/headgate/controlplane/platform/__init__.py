@@ -6,7 +6,6 @@ Everything here is made of the rows that the Native API shows, in the same revis
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
 
 from headgate.controlplane.core.caller import Authorise
 from headgate.controlplane.core.expose import Expose
@@ -14,6 +13,7 @@ from headgate.controlplane.core.imports import Imports
 from headgate.controlplane.platform.apis import add_apis
 from headgate.controlplane.platform.expose import add_expose
 from headgate.controlplane.platform.imports import add_import
+from headgate.controlplane.web.queries import StrictRoute
 
 PLATFORM = "/api/v1/platform"
 
@@ -23,11 +23,9 @@ TAGS: list[dict[str, Any]] = [
 ]
 
 
-def platform_routers(
-    imports: Imports, expose: Expose, authorise: Authorise, *, route_class: type[APIRoute] = APIRoute
-) -> list[APIRouter]:
-    """The operations, a router for each heading of the documentation. `route_class` is what the host refines."""
-    apis, services = (APIRouter(prefix=PLATFORM, tags=[tag["name"]], route_class=route_class) for tag in TAGS)
+def platform_routers(imports: Imports, expose: Expose, authorise: Authorise) -> list[APIRouter]:
+    """The operations, a router for each heading of the documentation."""
+    apis, services = (APIRouter(prefix=PLATFORM, tags=[tag["name"]], route_class=StrictRoute) for tag in TAGS)
     add_import(apis, imports, authorise)
     add_apis(apis, imports, authorise)
     add_expose(services, expose, authorise)

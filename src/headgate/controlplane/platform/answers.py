@@ -1,57 +1,13 @@
-"""What the Platform API answers with: plain documents, written by orjson."""
+"""What the Platform API shows of imports and exposed services."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import orjson
-from starlette.responses import Response
-
-from headgate.controlplane.core.changes import Diff, Outcome
 from headgate.controlplane.core.expose import Exposed, ExposeReport
 from headgate.controlplane.core.gateway import Spot
 from headgate.controlplane.core.import_report import ImportedApi, ImportReport, account_document, totals
 from headgate.controlplane.core.publication import Placement
-
-REVISION_HEADER = "Headgate-Revision"
-"""On the answer to every write: the team's revision after it."""
-
-
-def encode(document: Any) -> bytes:
-    """JSON; times are RFC 3339 in UTC."""
-    return orjson.dumps(document, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
-
-
-def answer(document: Mapping[str, Any]) -> Response:
-    """The response to a read."""
-    return Response(encode(document), media_type="application/json")
-
-
-def written(document: Mapping[str, Any]) -> Response:
-    """The response to a write."""
-    headers = {REVISION_HEADER: str(document["revision"])}
-    return Response(encode(document), media_type="application/json", headers=headers)
-
-
-def outcome(done: Outcome) -> dict[str, Any]:
-    """What a change did, or would do: what is different, resource by resource."""
-    return {
-        "team": done.team,
-        "revision": done.revision,
-        "dry_run": done.dry_run,
-        "changed": done.changed,
-        "diffs": [_diff(diff) for diff in done.diffs if diff.what != "unchanged"],
-    }
-
-
-def _diff(diff: Diff) -> dict[str, Any]:
-    return {name: getattr(diff, name) for name in ("kind", "name", "what", "before", "after", "etag")}
+from headgate.controlplane.web.answers import outcome
 
 
 def _gateway(spot: Spot) -> dict[str, Any]:
@@ -74,7 +30,7 @@ def import_report(report: ImportReport) -> dict[str, Any]:
     document = report.document
     return {
         "name": report.name,
-        **outcome(report.outcome),
+        **outcome(report.outcome, unchanged=False),
         "document": {
             "title": document.title,
             "version": document.api_version,
@@ -116,7 +72,7 @@ def expose_report(report: ExposeReport) -> dict[str, Any]:
     return {
         "name": report.options.name,
         "url": report.url,
-        **outcome(report.outcome),
+        **outcome(report.outcome, unchanged=False),
         "gateway": _gateway(report.spot),
         "notes": [
             {"code": "edit_kept", "message": f"set by hand, and kept: {edit}", "pointer": ""} for edit in report.edits

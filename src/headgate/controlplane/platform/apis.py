@@ -8,9 +8,10 @@ from starlette.responses import Response
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.imports import Imports
 from headgate.controlplane.platform.access import READ, may_publish
-from headgate.controlplane.platform.answers import answer, imported_api, outcome, written
-from headgate.controlplane.platform.queries import DryRun, Page
+from headgate.controlplane.platform.answers import imported_api
 from headgate.controlplane.platform.shapes import ImportedApiPage, PublishOutcome, WholeImportedApi
+from headgate.controlplane.web.answers import Json, outcome, page, written
+from headgate.controlplane.web.queries import DryRun, Page
 
 Name = Annotated[str, Path(max_length=100, description="Name of the API.")]
 
@@ -27,8 +28,7 @@ def add_apis(router: APIRouter, imports: Imports, authorise: Authorise) -> None:
     )
     async def list_apis(caller: Annotated[Caller, Depends(may_read)], paging: Page) -> Response:
         found = await imports.list(caller.team, limit=paging.limit, cursor=paging.cursor)
-        items = [imported_api(api, whole=False) for api in found.items]
-        return answer({"items": items, "total": found.total, "next_cursor": found.next_cursor})
+        return page(found, lambda api: imported_api(api, whole=False))
 
     @router.get(
         "/apis/{name}",
@@ -37,7 +37,7 @@ def add_apis(router: APIRouter, imports: Imports, authorise: Authorise) -> None:
         responses={200: {"description": "The API.", "model": WholeImportedApi}},
     )
     async def get_api(caller: Annotated[Caller, Depends(may_read)], name: Name) -> Response:
-        return answer(imported_api(await imports.get(caller.team, name), whole=True))
+        return Json(imported_api(await imports.get(caller.team, name), whole=True))
 
     @router.delete(
         "/apis/{name}",
@@ -49,4 +49,5 @@ def add_apis(router: APIRouter, imports: Imports, authorise: Authorise) -> None:
     async def delete_api(
         caller: Annotated[Caller, Depends(may_publish(authorise))], name: Name, dry_run: DryRun = False
     ) -> Response:
-        return written(outcome(await imports.delete(caller.actor, caller.team, name, dry_run=dry_run)))
+        done = await imports.delete(caller.actor, caller.team, name, dry_run=dry_run)
+        return written(outcome(done, unchanged=False))

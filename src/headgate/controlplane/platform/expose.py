@@ -10,9 +10,10 @@ from starlette.responses import Response
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.expose import Expose, ExposeOptions
 from headgate.controlplane.platform.access import READ, may_publish
-from headgate.controlplane.platform.answers import answer, expose_report, exposed, outcome, written
-from headgate.controlplane.platform.queries import DryRun, Page
+from headgate.controlplane.platform.answers import expose_report, exposed
 from headgate.controlplane.platform.shapes import ExposedService, ExposedServicePage, ExposeReport, PublishOutcome
+from headgate.controlplane.web.answers import Json, outcome, page, written
+from headgate.controlplane.web.queries import DryRun, Page
 from headgate.kit.controls.faults import InvalidArgument, Violation
 from headgate.kit.controls.validation import violations_of
 
@@ -74,8 +75,7 @@ def add_expose(router: APIRouter, expose: Expose, authorise: Authorise) -> None:
     )
     async def list_exposed(caller: Annotated[Caller, Depends(may_read)], paging: Page) -> Response:
         found = await expose.list(caller.team, limit=paging.limit, cursor=paging.cursor)
-        items = [exposed(service) for service in found.items]
-        return answer({"items": items, "total": found.total, "next_cursor": found.next_cursor})
+        return page(found, exposed)
 
     @router.get(
         "/expose/{name}",
@@ -84,7 +84,7 @@ def add_expose(router: APIRouter, expose: Expose, authorise: Authorise) -> None:
         responses={200: {"description": "The service.", "model": ExposedService}},
     )
     async def get_exposed(caller: Annotated[Caller, Depends(may_read)], name: Name) -> Response:
-        return answer(exposed(await expose.get(caller.team, name)))
+        return Json(exposed(await expose.get(caller.team, name)))
 
     @router.delete(
         "/expose/{name}",
@@ -95,7 +95,8 @@ def add_expose(router: APIRouter, expose: Expose, authorise: Authorise) -> None:
     async def unexpose_service(
         caller: Annotated[Caller, Depends(may_publish(authorise))], name: Name, dry_run: DryRun = False
     ) -> Response:
-        return written(outcome(await expose.delete(caller.actor, caller.team, name, dry_run=dry_run)))
+        done = await expose.delete(caller.actor, caller.team, name, dry_run=dry_run)
+        return written(outcome(done, unchanged=False))
 
 
 def _read(body: bytes) -> ExposeBody:

@@ -14,9 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from headgate.controlplane.core.caller import Authorise, Caller
 from headgate.controlplane.core.imports import ImportOptions, Imports
 from headgate.controlplane.platform.access import may_publish
-from headgate.controlplane.platform.answers import encode, import_report, written
-from headgate.controlplane.platform.queries import DryRun
+from headgate.controlplane.platform.answers import import_report
 from headgate.controlplane.platform.shapes import ImportReport
+from headgate.controlplane.web.answers import encode, written
+from headgate.controlplane.web.queries import DryRun
 from headgate.kit.asgi.problems import defect, problem_document, status_of
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
 from headgate.kit.observe.logs import current_request_id

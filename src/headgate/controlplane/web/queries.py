@@ -1,4 +1,4 @@
-"""What the query of a request may say: paging, filters, how to write. What it may not say is refused."""
+"""What the query of a request may say on every surface: paging, dry run. What it may not say is refused."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ Limit = Annotated[
 ]
 Cursor = Annotated[str, Query(max_length=1024, description="`next_cursor` of the page before.")]
 DryRun = Annotated[bool, Query(description="Say what would change, and change nothing.")]
-Message = Annotated[str, Query(max_length=500, description="Why; kept with the revision.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,6 @@ async def paging(request: Request, limit: Limit = None, cursor: Cursor = "") -> 
 
 
 Page = Annotated[Paging, Depends(paging)]
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """How to write: for real or not, and what to note down."""
-
-    dry_run: DryRun = False
-    message: Message = ""
 
 
 class StrictRoute(APIRoute):
