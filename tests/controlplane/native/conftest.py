@@ -1,6 +1,5 @@
 """One control plane for all tests of the Native API; each test has a team of its own in it."""
 
-import itertools
 from collections.abc import AsyncIterator
 
 import httpx
@@ -9,8 +8,7 @@ import pytest_asyncio
 
 from headgate.testing.controlplane import RunningControlPlane, running_control_plane
 from tests.controlplane.native.samples import certificate
-
-_numbers = itertools.count(1)
+from tests.controlplane.surface import client_of, new_team
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -23,17 +21,13 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
 @pytest_asyncio.fixture(loop_scope="session")
 async def team(running: RunningControlPlane) -> str:
     """A team that has nothing yet."""
-    name = f"team-{next(_numbers)}"
-    answer = await running.client.post("/api/v1/teams", json={"name": name})
-    assert answer.status_code == 201, answer.text
-    return name
+    return await new_team(running)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(running: RunningControlPlane, team: str) -> AsyncIterator[httpx.AsyncClient]:
     """The admin's client, acting on the team, below `/api/v1/native`."""
-    headers = {"authorization": f"Bearer {running.token}", "x-headgate-team": team}
-    async with httpx.AsyncClient(base_url=f"{running.url}/api/v1/native", headers=headers, trust_env=False) as client:
+    async with client_of(running, team, "/api/v1/native") as client:
         yield client
 
 
