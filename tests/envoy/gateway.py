@@ -2,7 +2,7 @@
 
 import http.client
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -67,9 +67,8 @@ class Echo(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def echo_upstream() -> Iterator[int]:
-    """The port of an upstream that answers with the path it was asked for, and each header as `echo-NAME`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+def served(server: ThreadingHTTPServer) -> Iterator[int]:
+    """Serve in a thread; the port."""
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -78,6 +77,11 @@ def echo_upstream() -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def echo_upstream() -> AbstractContextManager[int]:
+    """The port of an upstream that answers with the path it was asked for, and each header as `echo-NAME`."""
+    return served(ThreadingHTTPServer(("127.0.0.1", 0), Echo))
 
 
 class Answer(dict[str, str]):

@@ -4,10 +4,8 @@ import asyncio
 import http.client
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
@@ -17,7 +15,7 @@ from headgate.controlplane.translate.resource import ROUTE, SECRET
 from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port
 from tests.dataplane.certificates import Authority
 from tests.envoy.ads import FixedAds
-from tests.envoy.gateway import Echo, ask
+from tests.envoy.gateway import Echo, ask, served
 
 pytestmark = pytest.mark.envoy
 
@@ -29,8 +27,7 @@ class Quiet(ThreadingHTTPServer):
         """Say nothing."""
 
 
-@contextmanager
-def tls_upstream(authority: Authority, name: str, *, clients: bool = False) -> Iterator[int]:
+def tls_upstream(authority: Authority, name: str, *, clients: bool = False) -> AbstractContextManager[int]:
     """The port of an upstream with a certificate for `name`; with `clients` it wants theirs."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue(name))
@@ -39,14 +36,7 @@ def tls_upstream(authority: Authority, name: str, *, clients: bool = False) -> I
         context.verify_mode = ssl.CERT_REQUIRED
     server = Quiet(("127.0.0.1", 0), Echo)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return served(server)
 
 
 def pair(authority: Authority, name: str) -> dict:
