@@ -3,10 +3,10 @@
 import click
 
 from headgate.cli.client import PLATFORM, Client, segment
-from headgate.cli.converge import wait_option, wait_until_acknowledged
-from headgate.cli.diffs import show_outcome
+from headgate.cli.converge import wait_option
 from headgate.cli.options import Options
-from headgate.cli.output import ago, confirm, show, text
+from headgate.cli.output import ago, confirm, show, text, yes_option
+from headgate.cli.publish import take_back
 
 _PATH = f"{PLATFORM}/apis"
 
@@ -42,13 +42,10 @@ def get(options: Options, name: str) -> None:
 
 @apis.command()
 @click.argument("name")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @wait_option
 @click.pass_obj
 def delete(options: Options, name: str, yes: bool, wait: float) -> None:
     """Take an API back: its routes, and the clusters nothing else uses."""
     confirm(f"Delete API '{name}' and its routes?", yes)
-    with Client(options) as client:
-        done, _ = client.request("DELETE", f"{_PATH}/{segment(name)}")
-        show_outcome(options, done)
-        wait_until_acknowledged(client, options, done["revision"], wait)
+    take_back(options, f"{_PATH}/{segment(name)}", wait)

@@ -8,7 +8,7 @@ import click
 
 from headgate.cli.client import NATIVE, Client
 from headgate.cli.options import Options
-from headgate.cli.output import confirm
+from headgate.cli.output import confirm, yes_option
 from headgate.dataplane.bootstrap import Address, BootstrapOptions, Format, XdsTls, bootstrap, render
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,7 +101,7 @@ def bootstrap_command(options: Options, /, admin: str, form: Format, **given: An
 
 @dataplane.command()
 @click.argument("node_id", metavar="ID")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def forget(options: Options, node_id: str, yes: bool) -> None:
     """Forget an Envoy that is not connected any more."""

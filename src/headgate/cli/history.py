@@ -10,7 +10,7 @@ from headgate.cli.client import NATIVE, Client
 from headgate.cli.converge import wait_option, wait_until_acknowledged
 from headgate.cli.diffs import fields, show_outcome
 from headgate.cli.options import Options
-from headgate.cli.output import ago, confirm, show
+from headgate.cli.output import ago, confirm, show, yes_option
 
 
 @click.command()
@@ -49,7 +49,7 @@ def _show_revision(options: Options, found: Mapping[str, Any]) -> None:
 @click.command()
 @click.argument("revision", type=click.IntRange(0))
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @wait_option
 @click.pass_obj
 def restore(options: Options, revision: int, dry_run: bool, yes: bool, wait: float) -> None:

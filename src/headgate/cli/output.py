@@ -1,13 +1,15 @@
 """Printing: a table for people, JSON or YAML for programs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from headgate.cli.options import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def show(
@@ -71,6 +73,11 @@ def ago(moment: str | None) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit} ago"
     return f"{max(seconds, 0):.0f} s ago"
+
+
+def yes_option(command: F) -> F:
+    """Add `--yes`, for `confirm`."""
+    return click.option("--yes", "-y", is_flag=True, help="Do not ask.")(command)
 
 
 def confirm(question: str, yes: bool) -> None:

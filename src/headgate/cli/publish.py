@@ -6,7 +6,7 @@ from headgate.cli.client import PLATFORM, Client, segment
 from headgate.cli.converge import wait_option, wait_until_acknowledged
 from headgate.cli.diffs import show_outcome
 from headgate.cli.options import Options
-from headgate.cli.output import confirm
+from headgate.cli.output import confirm, yes_option
 
 
 @click.command()
@@ -43,13 +43,18 @@ def expose(options: Options, /, url: str, *, dry_run: bool, wait: float, **given
 
 @click.command()
 @click.argument("name")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @wait_option
 @click.pass_obj
 def unexpose(options: Options, name: str, yes: bool, wait: float) -> None:
     """Take back what `expose` published."""
     confirm(f"Take back '{name}'?", yes)
+    take_back(options, f"{PLATFORM}/expose/{segment(name)}", wait)
+
+
+def take_back(options: Options, path: str, wait: float) -> None:
+    """Delete what was published at a path of the API, say what went, and wait for the Envoys."""
     with Client(options) as client:
-        done, _ = client.request("DELETE", f"{PLATFORM}/expose/{segment(name)}")
+        done, _ = client.request("DELETE", path)
         show_outcome(options, done)
         wait_until_acknowledged(client, options, done["revision"], wait)

@@ -13,7 +13,7 @@ from headgate.cli.converge import wait_option, wait_until_acknowledged
 from headgate.cli.diffs import show_outcome
 from headgate.cli.failures import USAGE, Failure
 from headgate.cli.options import Options
-from headgate.cli.output import ago, confirm, show, text
+from headgate.cli.output import ago, confirm, show, text, yes_option
 
 PLURALS = {"cluster": "clusters", "route_config": "route-configs", "listener": "listeners", "secret": "secrets"}
 _ALIASES = {"rc": "route_config", "routeconfig": "route_config", "routeconfigs": "route_config"}
@@ -118,7 +118,7 @@ def edit(options: Options, kind: str, name: str, wait: float) -> None:
 @click.command()
 @kind_argument
 @click.argument("name")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @wait_option
 @click.pass_obj
 def delete(options: Options, kind: str, name: str, yes: bool, wait: float) -> None:

@@ -11,7 +11,7 @@ import click
 from headgate.cli.client import Client, segment
 from headgate.cli.config import flags_given, load_settings, setting_flags
 from headgate.cli.options import Options
-from headgate.cli.output import ago, confirm, show
+from headgate.cli.output import ago, confirm, show, yes_option
 from headgate.controlplane.settings import ControlPlaneSettings
 
 _PATH = "/api/v1/tokens"
@@ -118,7 +118,7 @@ def _scope(one: Mapping[str, Any]) -> str:
 
 @token.command()
 @click.argument("token_id", metavar="ID")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def revoke(options: Options, token_id: str, yes: bool) -> None:
     """Make a token worthless, from now on."""
