@@ -297,8 +297,9 @@ async def test_the_gate_is_asked_before_anything_is_kept(tmp_path):
         assert gate.asked >= 3
 
 
-async def test_history_is_pruned_again_and_again(monkeypatch):
-    """Pruning goes on for ever, and over a failure."""
+async def test_history_is_pruned_again_and_again(tmp_path, monkeypatch):
+    """Pruning goes on for ever, over a failure, to the bounds in the settings."""
+    settings = local_settings(tmp_path, audit_days=7, revisions_kept=20)
     done = asyncio.Event()
     calls: list[dict[str, int]] = []
 
@@ -311,7 +312,7 @@ async def test_history_is_pruned_again_and_again(monkeypatch):
             return {"audit": 0, "revisions": 0}
 
     monkeypatch.setattr(app, "PRUNE_EVERY_S", 0.0)
-    task = asyncio.create_task(app._prune_for_ever(Pruned()))  # type: ignore[arg-type]
+    task = asyncio.create_task(app._prune_for_ever(Pruned(), settings))  # type: ignore[arg-type]
     await asyncio.wait_for(done.wait(), 10)
     await app._cancel(task)
-    assert calls[1] == {"audit_days": app.AUDIT_DAYS, "revisions_keep": app.REVISIONS_KEPT}
+    assert calls[1] == {"audit_days": 7, "revisions_keep": 20}
