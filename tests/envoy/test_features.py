@@ -158,6 +158,23 @@ async def test_trusted_hops(edges):
     assert "x_dropped" not in seen["lax"]
 
 
+async def test_nobody_is_internal(edges):
+    """What Envoy takes from its own kind is not believed from clients on the same machine, nor behind a proxy."""
+    claims = {
+        "x-envoy-internal": "true",
+        "x-envoy-upstream-rq-timeout-ms": "77",
+        "x-envoy-upstream-rq-per-try-timeout-ms": "7",
+        "x-envoy-retry-on": "5xx",
+        "x-envoy-max-retries": "9",
+    }
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for edge, more in (("lax", {}), ("strict", {}), ("strict", {"x-forwarded-for": "255.255.255.255"})):
+            answer = await client.get(f"http://127.0.0.1:{edges[edge]}/", headers={**claims, **more})
+            arrived = dict(answer.json()["headers"])
+            assert not arrived.keys() & claims.keys(), (edge, more)
+            assert arrived["x-envoy-expected-rq-timeout-ms"] == "15000", (edge, more)
+
+
 async def test_a_timeout_cuts_and_none_lets_stream(live, upstreams):
     """A route's timeout is 504, or cuts a stream that began; a timeout of 0 lets the same stream run to its end."""
     upstream = upstreams["a"]

@@ -15,6 +15,7 @@ from headgate.controlplane.translate.wire import ADS, Shape, duration, envoy_nam
 
 MANAGER = "envoy.filters.network.http_connection_manager"
 ROUTER = "envoy.filters.http.router"
+NOBODY: Shape = {"address_prefix": "255.255.255.255", "prefix_len": value(32)}
 
 _ESCAPED_SLASHES = {
     "reject": "REJECT_REQUEST",
@@ -55,8 +56,9 @@ def _client(spec: HttpConnectionManager) -> Shape:
     return {
         "use_remote_address": value(True),
         "xff_num_trusted_hops": spec.xff_trusted_hops,
-        # No address range is trusted: headers such as x-envoy-* from clients are never believed.
-        "internal_address_config": {},
+        # Headers such as x-envoy-* are believed from internal addresses. Without ranges that is loopback, so
+        # every client of a proxy on the same machine; no connection comes from the broadcast address.
+        "internal_address_config": {"cidr_ranges": [NOBODY]},
         "upgrade_configs": [{"upgrade_type": upgrade, "enabled": value(True)} for upgrade in spec.upgrades],
     }
 
