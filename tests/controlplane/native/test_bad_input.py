@@ -78,6 +78,20 @@ CASES = [
     Case("PUT /secrets/s", {"trusted_ca": "no"}, 400, "invalid_document", "/trusted_ca"),
     Case("PUT /secrets/s", {"trusted_ca": "-----BEGIN X"}, 400, "invalid_pem", "/trusted_ca", "BEGIN CERTIFICATE"),
     Case("PATCH /clusters/orders", {"endpoints": None, "discovery": "strict_dns"}, 400, "invalid_document", ""),
+    Case(
+        "PATCH /clusters/orders", {"conect_timeout_ms": None}, 400, "invalid_document", "/conect_timeout_ms", "connect"
+    ),
+    Case("PATCH /clusters/orders", {"outlier_detection": {"nope": None}}, 400, "invalid_document", None),
+    Case("PATCH /route-configs/web", {"virtal_hosts": None}, 400, "invalid_document", "/virtal_hosts", "virtual_hosts"),
+    Case(f"PATCH {ROUTES}/one", {"forward": {"nope": None}}, 400, "invalid_document", "/forward/nope"),
+    Case(
+        "POST /changes",
+        _many({"operation": "patch", "kind": "cluster", "name": "orders", "spec": {"tsl": None}}),
+        400,
+        "invalid_document",
+        "/changes/0/spec/tsl",
+        "'tls'",
+    ),
     Case("PATCH /clusters/orders", {"tls": {"sni": 4}}, 400, "invalid_document", "/tls/sni"),
     # What is referred to
     Case(

@@ -10,7 +10,7 @@ from headgate.controlplane.core.changes import Change
 from headgate.controlplane.core.draft import Draft, LaneDraft, lane_of
 from headgate.controlplane.core.merge import merge_patch
 from headgate.controlplane.core.secretbox import SecretBox
-from headgate.controlplane.core.validation import check_name, dump, invalid, label, parse
+from headgate.controlplane.core.validation import MODELS, check_name, dump, invalid, label, parse
 from headgate.controlplane.model.route_config import RouteConfig, VirtualHost
 from headgate.controlplane.model.rows import Document, Row, RowKind, explode
 from headgate.controlplane.store.view import LaneKey, TeamView
@@ -114,7 +114,7 @@ class Planner:
             return
         document: Any = {} if change.document is None else change.document
         if change.operation == "patch":
-            document = merge_patch(self._open(change.kind, change.name), document)
+            document = merge_patch(self._open(change.kind, change.name), document, MODELS[change.kind])
         self._handlers[change.kind](change, prefix, document)
 
     def _check_etag(self, change: Change, current: Row | None) -> None:
