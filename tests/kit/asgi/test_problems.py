@@ -129,6 +129,26 @@ async def test_unknown_methods(client, app):
     assert answer.headers["allow"] in answer.json()["hint"]
 
 
+async def test_all_methods_of_a_path_are_told(client):
+    """A path of several routes is answered with the methods of all, and of no other path."""
+
+    async def endpoint(_request: Request) -> Response:
+        return Response()
+
+    made = Starlette(
+        routes=[
+            Route("/a", endpoint, methods=["PUT"]),
+            Route("/{name}", endpoint, methods=["POST"]),
+            Route("/b", endpoint, methods=["PATCH"]),
+        ]
+    )
+    problems.install(made)
+    async with client(made) as http:
+        answer = await http.delete("/a")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST, PUT")
+    assert answer.json()["hint"] == "possible: POST, PUT"
+
+
 async def test_other_statuses_keep_what_they_say(client):
     """A framework's exception of another status keeps its detail and headers."""
     error = HTTPException(415, "only JSON", headers={"Accept-Post": "application/json"})

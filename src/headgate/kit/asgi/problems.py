@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ExceptionHandler, Scope
 
 from headgate.kit.controls.faults import Fault, Internal, InvalidArgument, Violation
@@ -218,13 +219,23 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
     if status == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"there is nothing at {path}"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail, hint = f"{request.method} is not possible at {path}", f"possible: {headers.get('allow', '')}"
+        headers["allow"] = _allowed(request, headers.get("allow", ""))
+        detail, hint = f"{request.method} is not possible at {path}", f"possible: {headers['allow']}"
     if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
         return Response(status_code=status, headers=headers)
     document = problem_document(
         status=status, code=code, detail=detail, instance=path, hint=hint, request_id=current_request_id()
     )
     return _response(document, headers)
+
+
+def _allowed(request: Request, told: str) -> str:
+    """The methods of every route that the path leads to. The one that refused `told` its own only."""
+    methods = {method.strip() for method in told.split(",") if method.strip()}
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(methods))
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:
