@@ -209,6 +209,12 @@ CASES = [
         "unknown_route",
         "/changes/0/before",
     ),
+    # Bodies where none is read
+    Case("POST /revisions/1/restore", {"dry_run": True}, 400, "unexpected_body", "", "query parameter"),
+    Case("POST /revisions/1/restore", b"{", 400, "unexpected_body", "", "query parameter"),
+    Case("DELETE /clusters/orders", {"dry_run": True}, 400, "unexpected_body", "", "query parameter"),
+    Case(f"DELETE {ROUTES}/one", {}, 400, "unexpected_body", "", "query parameter"),
+    Case("DELETE /dataplanes/edge", {}, 400, "unexpected_body", "", "send none"),
     # Queries
     Case("GET /clusters?limit=0", None, 400, "invalid_argument", ""),
     Case("GET /clusters?limit=501", None, 400, "invalid_query", "", "next_cursor"),
@@ -282,8 +288,18 @@ async def test_every_violation_is_told_at_once(api):
     }
 
 
-async def test_a_method_that_is_not_there_is_405(api):
-    """An unknown method of a known path names those there are."""
-    answer = await api.request("PATCH", "/clusters", json={})
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PATCH", "/clusters", "GET, POST"),
+        ("POST", "/clusters/orders", "DELETE, GET, PATCH, PUT"),
+        ("GET", "/revisions/1/restore", "POST"),
+        ("PUT", ROUTES, "GET, POST"),
+    ],
+)
+async def test_a_method_that_is_not_there_is_405(api, method, path, allowed):
+    """An unknown method of a known path names all those there are."""
+    answer = await api.request(method, path, json={})
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-    assert answer.headers["allow"]
+    assert answer.headers["allow"] == allowed
+    assert allowed in answer.json()["hint"]

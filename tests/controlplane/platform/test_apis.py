@@ -35,6 +35,14 @@ async def test_the_list_is_paged(api):
     assert (await api.get("/platform/apis", params={"cursor": "x"})).json()["code"] == "invalid_cursor"
 
 
+async def test_a_deletion_takes_no_body(api):
+    """An option in a body would not be heeded: the request is refused, and what it names is still there."""
+    await put(api, document(operations("/a")), name="kept")
+    answer = await api.request("DELETE", "/platform/apis/kept", json={"dry_run": True})
+    assert (answer.status_code, answer.json()["code"]) == (400, "unexpected_body")
+    assert (await api.get("/platform/apis/kept")).status_code == 200
+
+
 async def test_deleting_takes_exactly_what_it_owns(api):
     """Deleting an API deletes its clusters and routes, those edited by hand too, and nothing else."""
     await put(api, document(operations("/a")), name="one")

@@ -1,6 +1,9 @@
-"""What the query of a request may say on every surface: paging, dry run. What it may not say is refused."""
+"""What the query of a request may say on every surface: paging, dry run. What it may not say is refused.
 
-from collections.abc import Callable, Coroutine, Iterator
+So is a body where none is read: an option in it would not be heeded.
+"""
+
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -42,12 +45,17 @@ Page = Annotated[Paging, Depends(paging)]
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters it does not know: a misspelt `dry_run` must not write."""
+    """A route that refuses what it would not heed: unknown query parameters, and a body for a write that takes none.
+
+    A misspelt `dry_run`, or one in the body, must not write.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, behind the check."""
+        """Return the handler, behind the checks."""
         handler = super().get_route_handler()
         known = sorted(set(_query_names(self.dependant)))
+        takes_body = self.body_field is not None or "requestBody" in (self.openapi_extra or {})
+        bodiless = not takes_body and not self.methods <= {"GET", "HEAD"}
 
         async def strict(request: Request) -> Response:
             for name, values in _grouped(request).items():
@@ -55,6 +63,8 @@ class StrictRoute(APIRoute):
                     raise _refusal(f"unknown query parameter '{name}'", did_you_mean(name, known))
                 if len(values) > 1:
                     raise _refusal(f"query parameter '{name}' stands more than once", "keep one of them")
+            if bodiless and await request.body():
+                raise _unexpected_body(request, known)
             return await handler(request)
 
         return strict
@@ -75,3 +85,9 @@ def _grouped(request: Request) -> dict[str, list[str]]:
 
 def _refusal(message: str, hint: str) -> InvalidArgument:
     return InvalidArgument(message, code="invalid_query", hint=hint, violations=[Violation("", message, hint)])
+
+
+def _unexpected_body(request: Request, known: Collection[str]) -> InvalidArgument:
+    hint = "dry_run is a query parameter" if "dry_run" in known else "send none"
+    message = f"{request.method} takes no body here"
+    return InvalidArgument(message, code="unexpected_body", hint=hint, violations=[Violation("", message, hint)])
