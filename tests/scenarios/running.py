@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +33,9 @@ def environment() -> dict[str, str]:
 class Up:
     """A running `headgate up`. As a context manager it is stopped by Ctrl-C at the end."""
 
-    def __init__(self, directory: Path, ports: dict[str, int], *arguments: str) -> None:
+    def __init__(
+        self, directory: Path, ports: dict[str, int], *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> None:
         require_envoy()
         self.directory = directory
         self.ports = ports
@@ -41,7 +44,7 @@ class Up:
         self.process = subprocess.Popen(
             leashed([*HEADGATE, "up", *flags, *arguments]),
             cwd=directory,
-            env=environment(),
+            env={**environment(), **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -34,6 +34,7 @@ class Tour:
         self._children = children
         self._started = started
         self._old_token = self._token()
+        self._variable_is_unknown = False
 
     async def run(self) -> None:
         """Do all of it. Raises Failure and Fault."""
@@ -53,24 +54,41 @@ class Tour:
     async def _wait_for_token(self) -> str:
         """The token to ask the API with; "" when this directory has none and none was made.
 
-        The control plane hands the token of a new database over just after it began to answer.
+        The control plane hands the token of a new database over just after it began to answer. That one, or the
+        one kept from an earlier start, goes before the variable: the variable may be for another control plane.
         """
-        if given := os.environ.get("HEADGATE_TOKEN"):
-            return given
+        given = os.environ.get("HEADGATE_TOKEN", "")
+        refused: set[str] = set()
         deadline = time.monotonic() + 3.0
         while True:
-            token = self._token()
-            if token:
-                answer = await ask(f"{self._plan.api}/api/v1/whoami", token=token)
-                if answer and answer.status == HTTPStatus.OK:
+            for token in (self._token(), given):
+                if not token or token in refused:
+                    continue
+                status = await self._whoami(token)
+                if status == HTTPStatus.OK:
+                    self._variable_is_unknown = bool(given) and given != token and await self._is_unknown(given)
                     return token
+                if status == HTTPStatus.UNAUTHORIZED:
+                    refused.add(token)
             if time.monotonic() > deadline:
+                self._variable_is_unknown = given in refused
                 return ""
             await asyncio.sleep(_POLL)
 
+    async def _whoami(self, token: str) -> int:
+        """The status the API answers a token with, 401 also for what cannot be sent; 0 when there is no answer."""
+        if not (token.isascii() and token.isprintable()):
+            return HTTPStatus.UNAUTHORIZED
+        answer = await ask(f"{self._plan.api}/api/v1/whoami", token=token)
+        return answer.status if answer else 0
+
+    async def _is_unknown(self, token: str) -> bool:
+        return await self._whoami(token) == HTTPStatus.UNAUTHORIZED
+
     async def _is_new(self, token: str) -> bool:
-        team = await ask_json(f"{self._plan.api}/api/v1/teams/default", token=token)
-        return bool(team["revision"] == 0)
+        """Whether nothing was ever published here, as far as the token may know."""
+        answer = await ask(f"{self._plan.api}/api/v1/teams/default", token=token)
+        return answer is not None and answer.status == HTTPStatus.OK and json.loads(answer.body)["revision"] == 0
 
     async def _has_moved(self, token: str) -> bool:
         """Whether the bookshop is published at another port than it has now."""
@@ -139,7 +157,7 @@ class Tour:
             "API documentation": f"{plan.api}/swagger-ui",
             "gateway": gateway or f"{plan.gateway} (nothing is published yet)",
         }
-        if token and token != self._old_token and not os.environ.get("HEADGATE_TOKEN"):
+        if token and token != self._old_token and token == self._token():
             rows["admin token"] = f"{token} (shown this once, and kept in {plan.token_file})"
         elif not token:
             rows["admin token"] = f"none in {plan.token_file}: set HEADGATE_TOKEN to use the other commands"
@@ -149,6 +167,11 @@ class Tour:
         if gateway and not gateway.endswith(f":{plan.control.gateway_port}"):
             click.echo(f"\nThe stored listener 'gateway' is not at gateway_port {plan.control.gateway_port};")
             click.echo("`headgate edit listener gateway` moves it.")
+        if self._variable_is_unknown:
+            click.echo(
+                "\nnote: this API does not know the token in HEADGATE_TOKEN, and the other commands show that one;"
+            )
+            click.echo("      unset it to use the token kept here.")
         click.echo("\nTry:\n")
         for line in self._curls(gateway, with_demo=bool(proof) and f"{gateway}/books" in proof):
             click.echo(f"  {line}")
