@@ -107,6 +107,17 @@ def test_import_report(headgate, api, spec):
     assert "+ route gateway/default/pets" in result.out
 
 
+def test_import_that_removes_needs_a_yes(headgate, api, spec, monkeypatch):
+    """Where nobody can be asked, an import that would remove routes is refused and sends only its plan."""
+    removing = {**REPORT, "dry_run": True, "diffs": [{**DIFF, "what": "deleted"}]}
+    api.answers[IMPORT] = lambda _: lines({"report": removing})
+    stdin(monkeypatch, b"")
+    result = headgate("import", "openapi", spec)
+    assert (result.code, "- gateway/default/pets" in result.err) == (2, True)
+    assert "This is no terminal to ask on: add --yes." in result.err
+    assert [asked.query["dry_run"] for asked in api.asked if asked.method == "POST"] == ["true"]
+
+
 def test_import_problem_at_the_end(headgate, api, spec):
     """A refusal that comes after progress was told is a refusal like any other."""
     refusal = {"status": 409, "detail": "all taken", "code": "all_taken", "hint": "--path", "errors": []}
@@ -139,7 +150,10 @@ def test_import_as_json(headgate, api, spec):
 @pytest.mark.parametrize("packed", [False, True])
 def test_import_from_standard_input(headgate, api, monkeypatch, packed):
     """- reads standard input, gzipped or not; YAML is sent as YAML."""
-    api.answers[IMPORT] = lambda _: lines({"report": REPORT})
+    api.answers |= {
+        IMPORT: lambda _: lines({"report": REPORT}),
+        "GET /api/v1/platform/apis/pets": problem(403, "permission_denied", "may not read"),
+    }
     content = b"openapi: 3.0.3\n"
     stdin(monkeypatch, gzip.compress(content) if packed else content)
     assert headgate("import", "openapi", "-", "--name", "pets").code == 0

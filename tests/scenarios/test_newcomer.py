@@ -133,7 +133,10 @@ def test_import(platform, hello, tmp_path):
     assert "nothing changed" in platform.run(*arguments).stdout
     del document["paths"]["/pets/{id}"]
     file.write_text(json.dumps(document))
-    assert platform.run(*arguments).returncode == 0
+    refused = platform.run(*arguments)
+    assert (refused.returncode, "add --yes" in refused.stderr) == (2, True), refused.stderr
+    assert httpx.get(f"{platform.gateway}/pets/7").status_code == 200
+    assert platform.run(*arguments, "--yes").returncode == 0
     assert httpx.get(f"{platform.gateway}/pets/7").status_code == 404
     assert "pets" in platform.run("apis", "list").stdout
     assert platform.run("apis", "delete", "pets", "--yes").returncode == 0
@@ -205,6 +208,27 @@ def test_again_with_the_same_data(tmp_path, hello):
         assert token not in second.text
         assert httpx.get(f"{second.gateway}/hello/a").text == "hello from /a"
         assert httpx.get(f"{second.gateway}/books").status_code == 404
+
+
+def test_a_token_for_another_control_plane(tmp_path):
+    """An exported token that this control plane does not know stops no start, hides no token and is pointed out."""
+    ports, stranger = free_ports(), {"HEADGATE_TOKEN": "hg_of-another-control-plane"}
+    with Up(tmp_path, ports, variables=stranger) as first:
+        first.wait_ready()
+        token = first.token
+        assert f"{token} (shown this once" in first.text
+        assert f"GET {first.gateway}/books answered 200" in first.text
+        assert "does not know the token in HEADGATE_TOKEN" in first.text
+    with Up(tmp_path, ports, variables=stranger) as second:
+        second.wait_ready()
+        assert token not in second.text
+        assert f"GET {second.gateway}/books answered 200" in second.text
+    (tmp_path / ".headgate" / "admin-token").unlink()
+    with Up(tmp_path, ports, variables={"HEADGATE_TOKEN": token}) as third:
+        third.wait_ready()
+        assert token not in third.text
+        assert f"GET {third.gateway}/books answered 200" in third.text
+        assert "note:" not in third.text
 
 
 def test_moved_ports(tmp_path):

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from headgate.cli.diffs import show_outcome, summary
 from headgate.cli.documents import is_url, read
 from headgate.cli.failures import FAILED, Failure, of_problem
 from headgate.cli.options import Options
-from headgate.cli.output import show, table
+from headgate.cli.output import confirm, show, table
 
 _NDJSON = "application/x-ndjson"
 _MOST = 40
@@ -47,7 +48,7 @@ def openapi(
     content = read(source)
     query = {**given, "source_url": source if is_url(source) else None}
     with Client(options) as client:
-        if not dry_run and not yes and sys.stdin.isatty() and _is_there(client, given["name"]):
+        if not dry_run and not yes and _is_there(client, given["name"]):
             plan = _send(client, options, {**query, "dry_run": True}, content, "planning")
             _ask_about_removals(plan)
         report = _send(client, options, {**query, "dry_run": dry_run}, content, "importing")
@@ -63,9 +64,11 @@ def _is_there(client: Client, name: str | None) -> bool:
     try:
         client.get(f"{PLATFORM}/apis/{segment(name)}")
     except Failure as failure:
-        if (failure.problem or {}).get("code") == "unknown_api":
+        problem = failure.problem or {}
+        if problem.get("code") == "unknown_api":
             return False
-        raise
+        if problem.get("status") != HTTPStatus.FORBIDDEN:  # who may publish and not read is shown the plan instead
+            raise
     return True
 
 
@@ -73,7 +76,7 @@ def _ask_about_removals(plan: Mapping[str, Any]) -> None:
     removed = [diff["name"] for diff in plan["diffs"] if diff["what"] == "deleted"]
     if removed:
         click.echo("\n".join(f"- {name}" for name in removed[:_MOST]), err=True)
-        click.confirm(f"{len(removed)} of what was imported before will be removed. Go on?", abort=True, err=True)
+        confirm(f"{len(removed)} of what was imported before will be removed. Go on?", yes=False)
 
 
 def _send(client: Client, options: Options, query: Mapping[str, Any], content: bytes, doing: str) -> dict[str, Any]:

@@ -88,4 +88,4 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(f"{question} This is no terminal to ask on: add --yes.")
-    click.confirm(question, abort=True)
+    click.confirm(question, abort=True, err=True)
