@@ -69,10 +69,20 @@ def ago(moment: str | None) -> str:
         seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     except ValueError:
         return moment
+    return f"{_span(seconds)} ago"
+
+
+def left(moment: str) -> str:
+    """How long it is until an RFC 3339 time, in one unit; "" when it is past."""
+    seconds = (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
+    return _span(seconds) if seconds > 0 else ""
+
+
+def _span(seconds: float) -> str:
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def yes_option(command: F) -> F:

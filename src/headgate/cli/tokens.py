@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import click
 
 from headgate.cli.client import Client, segment
 from headgate.cli.config import flags_given, load_settings, setting_flags
+from headgate.cli.failures import Failure
 from headgate.cli.options import Options
-from headgate.cli.output import ago, confirm, show, yes_option
+from headgate.cli.output import ago, confirm, left, show, yes_option
 from headgate.controlplane.settings import ControlPlaneSettings
 
 _PATH = "/api/v1/tokens"
@@ -102,14 +104,17 @@ def list_(options: Options) -> None:
 
 
 def _row(one: Mapping[str, Any]) -> tuple[Any, ...]:
-    if one["revoked_at"]:
-        state = "revoked"
-    elif one["expires_at"]:
-        state = f"until {one['expires_at'][:16].replace('T', ' ')}"
-    else:
-        state = "valid"
     used, made = ago(one["last_used_at"]) or "never", ago(one["created_at"])
-    return one["id"], one["name"], _scope(one), state, used, made, one["created_by"]
+    return one["id"], one["name"], _scope(one), _state(one), used, made, one["created_by"]
+
+
+def _state(one: Mapping[str, Any]) -> str:
+    if one["revoked_at"]:
+        return "revoked"
+    if not one["expires_at"]:
+        return "valid"
+    remaining = left(one["expires_at"])
+    return f"valid for {remaining}" if remaining else "expired"
 
 
 def _scope(one: Mapping[str, Any]) -> str:
@@ -124,5 +129,10 @@ def revoke(options: Options, token_id: str, yes: bool) -> None:
     """Make a token worthless, from now on."""
     confirm(f"Revoke token '{token_id}'?", yes)
     with Client(options) as client:
-        client.request("DELETE", f"{_PATH}/{segment(token_id)}")
+        try:
+            client.request("DELETE", f"{_PATH}/{segment(token_id)}")
+        except Failure as failure:
+            if (failure.problem or {}).get("status") == HTTPStatus.NOT_FOUND:
+                failure.hint = failure.hint or "`headgate token list` shows the ids"
+            raise
     click.echo(f"token {token_id} is revoked")
