@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from headgate.cli.root import cli
 from headgate.controlplane.core.tokens import Tokens
 from headgate.controlplane.store.store import Store
 from headgate.testing.envoy import require_envoy  # noqa: F401 - the module must import without a running Envoy
+from tests.cli.test_status import page
 
 
 def test_token_is_shown_once(plane, headgate, monkeypatch):
@@ -31,6 +34,32 @@ def test_token_is_shown_once(plane, headgate, monkeypatch):
     assert "revoked" in headgate("token", "list").out
     monkeypatch.setenv("HEADGATE_TOKEN", token)
     assert headgate("get", "clusters").code == 3
+
+
+def test_tokens_say_how_long_they_are_good(headgate, api):
+    """The list says of each token whether it is valid, for how long, or that it expired or was revoked."""
+
+    def token(name, *, expires_s=None, revoked_at=None):
+        expires_at = expires_s and (datetime.now(UTC) + timedelta(seconds=expires_s)).isoformat()
+        dates = {"expires_at": expires_at, "revoked_at": revoked_at, "last_used_at": None, "created_at": None}
+        return {"id": name, "name": name, "scopes": ["*"], "team": None, "created_by": "admin", **dates}
+
+    api.answers["GET /api/v1/tokens"] = page(
+        token("forever"),
+        token("later", expires_s=90 * 86_400),
+        token("past", expires_s=-1),
+        token("gone", expires_s=3600, revoked_at="2026-01-01T00:00:00Z"),
+    )
+    table = headgate("token", "list").out
+    states = {line.split("  ")[0]: line for line in table.splitlines()}
+    for name, state in {"forever": "valid", "later": "valid for 90 d", "past": "expired", "gone": "revoked"}.items():
+        assert re.search(rf"every team +{state} +never", states[name]), table
+
+
+def test_revoking_by_name(plane, headgate):
+    """A token is revoked by its id; whoever gives something else is told where the ids are."""
+    result = headgate("token", "revoke", "ci", "--yes")
+    assert (result.code, "hint: `headgate token list` shows the ids" in result.err) == (3, True)
 
 
 @pytest.mark.parametrize("time", ["90", "d", "-1d", "0d", "1y"])
@@ -58,6 +87,16 @@ def test_bootstrap_for_a_team(plane, headgate, monkeypatch):
     assert document["node"]["metadata"]["headgate"] == {"team": "shop", "scope": "allowlist", "listeners": ["a", "b"]}
     assert "admin" not in document
     assert 'sni: "cp.example.com"' in result.out or '"sni": "cp.example.com"' in result.out
+
+
+def test_bootstrap_for_the_platform_here(headgate, api, tmp_path):
+    """Without --xds an Envoy goes to the control plane that `headgate up` runs here, else to the usual port."""
+    bootstrap = ("dataplane", "bootstrap", "--id", "n", "--format", "json")
+    assert '"port_value": 18000' in headgate(*bootstrap).out
+    (tmp_path / ".headgate").mkdir()
+    (tmp_path / ".headgate" / "platform.json").write_text(json.dumps({"xds": "127.0.0.1:18123"}))
+    assert '"port_value": 18123' in headgate(*bootstrap).out
+    assert '"port_value": 18001' in headgate(*bootstrap, "--xds", "127.0.0.1:18001").out
 
 
 def test_bootstrap_of_nonsense(headgate):

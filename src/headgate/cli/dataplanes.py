@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from headgate.cli.client import NATIVE, Client
-from headgate.cli.options import Options
+from headgate.cli.options import DEFAULT_XDS, Options, platform
 from headgate.cli.output import confirm, yes_option
 from headgate.dataplane.bootstrap import Address, BootstrapOptions, Format, XdsTls, bootstrap, render
 
@@ -38,10 +38,10 @@ _NODE_OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "--xds",
         multiple=True,
-        default=("127.0.0.1:18000",),
-        show_default=True,
+        default=lambda: (platform().get("xds") or DEFAULT_XDS,),
         metavar="HOST:PORT",
-        help="Where the control plane serves Envoys; repeatable, for replicas.",
+        help="Where the control plane serves Envoys; repeatable, for replicas. Unless given, the one `headgate up` "
+        f"runs in this directory, else {DEFAULT_XDS}.",
     ),
     click.option("--mode", type=click.Choice(["delta", "sotw"]), default="delta", show_default=True, help="Protocol."),
     click.option("--tls-ca", metavar="FILE", help="Authority of the control plane's certificate; turns TLS on."),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from headgate.cli.failures import Failure
 
 DEFAULT_API = "http://127.0.0.1:8080"
+DEFAULT_XDS = "127.0.0.1:18000"
 TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file
 PLATFORM_FILE = "platform.json"
 """Where `headgate up` leaves the addresses of what it runs, for the other commands."""

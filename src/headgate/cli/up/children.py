@@ -16,6 +16,7 @@ from headgate.cli.up.plan import Plan
 from headgate.dataplane.binary import find_envoy
 from headgate.dataplane.envoy import Envoy, EnvoyOptions
 from headgate.dataplane.supervise import Child, Lines, Status, Supervisor
+from headgate.kit.serve.ports import shown
 
 Say = Callable[[str], None]
 
@@ -98,7 +99,13 @@ class Children:
 
     def _write(self) -> None:
         children = [{**asdict(status), "since": status.since.isoformat()} for status in self._statuses.values()]
-        platform = {"pid": os.getpid(), "api": self._plan.api, "gateway": self._plan.gateway, "children": children}
+        platform = {
+            "pid": os.getpid(),
+            "api": self._plan.api,
+            "xds": shown(self._plan.xds.host, self._plan.xds.port),
+            "gateway": self._plan.gateway,
+            "children": children,
+        }
         with suppress(OSError):  # a full disk must not stop the supervision
             replace_file(self._plan.state / PLATFORM_FILE, json.dumps(platform, indent=2) + "\n")
 

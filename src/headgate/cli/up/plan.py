@@ -47,6 +47,11 @@ class Plan:
         return f"http://{shown(_reachable(self.control.gateway_host), self.control.gateway_port)}"
 
     @property
+    def xds(self) -> Address:
+        """Where Envoys of this machine find the control plane."""
+        return Address(_reachable(self.control.xds_host), self.control.xds_port)
+
+    @property
     def upstream(self) -> str:
         """The bookshop."""
         return f"http://127.0.0.1:{self.demo_port}"
@@ -76,11 +81,10 @@ class Plan:
 
     def bootstrap(self) -> dict[str, Any]:
         """The bootstrap of Envoy."""
-        control = self.control
         return bootstrap(
             BootstrapOptions(
                 node_id=NODE_ID,
-                xds=(Address(_reachable(control.xds_host), control.xds_port),),
+                xds=(self.xds,),
                 admin=Address("127.0.0.1", self.data.envoy_admin_port),
             )
         )
