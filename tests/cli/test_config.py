@@ -107,6 +107,7 @@ def test_settings_as_flags_of_a_command():
 
     runner = CliRunner()
     assert runner.invoke(command, ["--envoy-concurrency", "3"]).output == "3 8080 1\n"
+    assert runner.invoke(command, ["--admin-port", "4"]).output == "None 8080 1\n"
     assert runner.invoke(command, ["--envoy-base-id", "3"]).exit_code == 2
     assert runner.invoke(command, ["--api-port", "3"]).exit_code == 2
     text = runner.invoke(command, ["--help"]).output

@@ -17,6 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 CLASSES: tuple[type[Settings], ...] = (ControlPlaneSettings, DataplaneSettings)
 """All settings of the platform, in the order they are shown. Their names do not collide."""
 
+_SHORTER = {"envoy_admin_port": ["--admin-port"]}
+"""Flags a setting has besides its own."""
+
 
 def load_settings(
     flags: Mapping[str, Any] | None = None, config_file: Path | None = None
@@ -60,7 +63,7 @@ def flags_given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _option(settings: type[Settings], name: str) -> Callable[[F], F]:
     info = settings.model_fields[name]
     summary = " ".join((info.description or "").split())
-    return click.option(flag_of(name), name, default=None, metavar="VALUE", help=summary)
+    return click.option(flag_of(name), *_SHORTER.get(name, ()), name, default=None, metavar="VALUE", help=summary)
 
 
 @click.command()
