@@ -76,6 +76,20 @@ def test_misspelt_verb(headgate):
     assert "Did you mean 'expose'?" in result.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "right"),
+    [
+        (("get", "clusters", "-o", "json"), "headgate -o json get ..."),
+        (("get", "clusters", "--output=yaml"), "headgate --output json get ..."),
+        (("token", "list", "--team", "a"), "headgate --team NAME token list ..."),
+    ],
+)
+def test_global_option_after_the_verb(headgate, arguments, right):
+    """A global option after the verb is usage, and where it goes is shown."""
+    result = headgate(*arguments)
+    assert (result.code, f"Put it before the verb: {right}\n" in result.err) == (2, True), result.err
+
+
 def test_unreachable(headgate, monkeypatch):
     """An API that is not there is exit code 4, and the hint asks whether `headgate up` runs."""
     monkeypatch.setenv("HEADGATE_TOKEN", "hg_test")

@@ -61,6 +61,8 @@ class Verbs(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError) as error:
             if isinstance(error, Failure):
                 error.form = options(ctx).output
+            if isinstance(error, click.NoSuchOption) and (right := self._before_the_verb(ctx, error)):
+                raise click.UsageError(f"{error.message} Put it before the verb: {right}", error.ctx) from None
             raise
         except Exception as error:
             if os.environ.get("HEADGATE_TRACEBACK"):
@@ -68,6 +70,15 @@ class Verbs(click.Group):
             failure = as_failure(error)
             failure.form = options(ctx).output
             raise failure from error
+
+    def _before_the_verb(self, ctx: click.Context, error: click.NoSuchOption) -> str:
+        """How to write a global option that was given after the verb; "" for any other option."""
+        for option in self.params:
+            if error.option_name in option.opts and option.name != "version":
+                value = "json" if option.name == "output" else option.make_metavar(ctx)
+                verb = error.ctx.command_path.removeprefix(f"{ctx.command_path} ") if error.ctx else "VERB"
+                return f"{ctx.command_path} {error.option_name} {value} {verb} ..."
+        return ""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
