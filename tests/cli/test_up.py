@@ -144,6 +144,7 @@ def test_state_is_private(tmp_path, headgate, monkeypatch):
         result = headgate("up", "--api-port", taken.getsockname()[1], "--state-dir", tmp_path / "state")
     assert result.code == 1
     assert "api_port: 127.0.0.1:" in result.err
+    assert result.err.count("--api-port") == 1
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 

@@ -53,7 +53,7 @@ class Failure(click.ClickException):
                 click.echo(f"    {violation.hint}", err=True, file=file)
         if self.details:
             click.echo(self.details, err=True, file=file)
-        if self.hint:
+        if self.hint and not self.message.endswith(self.hint):  # some faults carry it in the message, for logs
             click.echo(click.style("hint: ", fg="cyan") + self.hint, err=True, file=file)
 
     def as_problem(self) -> Mapping[str, Any]:
