@@ -40,6 +40,7 @@ async def test_a_document_becomes_rows_in_one_revision(api, team):
     }
     listener = (await api.get("/native/listeners/gateway")).json()
     assert (listener["spec"]["address"], listener["spec"]["port"], listener["owner"]) == ("127.0.0.1", 10000, "")
+    assert [chain["http"]["access_logs"] for chain in listener["spec"]["filter_chains"]] == [[{}]]
     cluster = (await api.get("/native/clusters/shop")).json()
     assert (cluster["owner"], cluster["spec"]["tls"]) == ("api/shop", {"sni": "shop.example"})
     revision = (await api.get("/native/revisions/1")).json()

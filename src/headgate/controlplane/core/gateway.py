@@ -53,8 +53,8 @@ class Spot:
 
 
 def default_listener(address: GatewayAddress) -> dict[str, Any]:
-    """The document of the listener `gateway`."""
-    chain = {"name": "http", "http": {"route_config": ROUTE_CONFIG}}
+    """The document of the listener `gateway`; its access log goes to Envoy's standard output."""
+    chain = {"name": "http", "http": {"route_config": ROUTE_CONFIG, "access_logs": [{}]}}
     return {"address": address.host, "port": address.port, "filter_chains": [chain]}
 
 
