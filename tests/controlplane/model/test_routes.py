@@ -46,6 +46,7 @@ TARGETS = [{"cluster": "a", "weight": 1}, {"cluster": "b", "weight": 0}]
         (route({"template": "/{a=**}/b"}), "match.path.template", "must be the end"),
         (route(match={"path": {"regex": "/"}, "case_sensitive": False}), "match", "no meaning with a regex path"),
         (route(match={"path": {"prefix": "/"}, "methods": ["get"]}), "match.methods.0", "Input should be"),
+        (route(match={"path": {"prefix": "/"}, "methods": ["CONNECT"]}), "match.methods.0", "Input should be"),
         (
             route(match={"path": {"prefix": "/"}, "headers": [{"name": "x"}]}),
             "match.headers.0",

@@ -13,7 +13,7 @@ Uint32 = Annotated[int, Field(ge=1, le=4_294_967_295)]
 
 
 class Locality(Spec):
-    """Where an endpoint is; equal localities share a weight group."""
+    """Where an endpoint is. Envoy is told, and shares a priority's load by the endpoints' weights all the same."""
 
     region: Annotated[Text, Field(max_length=100)] = ""
     zone: Annotated[Text, Field(max_length=100)] = ""
@@ -26,7 +26,7 @@ class Endpoint(Spec):
     address: Host
     port: Port
     weight: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """Share of the load among endpoints of the same locality and priority."""
+    """Share of the load among endpoints of the same priority, whatever their localities."""
     priority: Annotated[int, Field(ge=0, le=127)] = 0
     """0 is used first; priorities must be 0, 1, 2, ... without gaps."""
     locality: Locality = Locality()

@@ -65,7 +65,7 @@ def _template(text: str) -> str:
 Regex = Annotated[Text, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_regex)]
 Path = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_path)]
 PathTemplate = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_template)]
-Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"]
+Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "QUERY"]
 
 
 class OneOf(Spec):
