@@ -294,6 +294,12 @@ def test_envoy_command_joins(platform, tmp_path):
     assert platform.run("dataplane", "forget", "second", "--yes").returncode == 0
 
 
+def test_bootstrap_leads_here(platform):
+    """A bootstrap made beside a running platform leads to its control plane, whatever its port is."""
+    done = platform.run("dataplane", "bootstrap", "--id", "n", "--format", "json")
+    assert f'"port_value": {platform.ports["xds_port"]}' in done.stdout
+
+
 async def _answers(url):
     async with httpx.AsyncClient(trust_env=False) as client:
         try:
