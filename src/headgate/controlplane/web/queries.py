@@ -55,7 +55,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         known = sorted(set(_query_names(self.dependant)))
         takes_body = self.body_field is not None or "requestBody" in (self.openapi_extra or {})
-        bodiless = not takes_body and not self.methods <= {"GET", "HEAD"}
+        bodiless = not takes_body and not (self.methods or set()) <= {"GET", "HEAD"}
 
         async def strict(request: Request) -> Response:
             for name, values in _grouped(request).items():
