@@ -144,6 +144,29 @@ def test_a_cluster_that_is_needed_again_stays(delta: bool) -> None:
 
 
 @both
+def test_a_cluster_under_removal_is_not_there(delta: bool) -> None:
+    """A cluster that comes back while its removal is under way is sent again before routes to it."""
+    talk = served(cluster("b"), delta=delta)
+    assert talk.drop(cluster("b")) == []
+    removed = only(talk.wait(GRACE))
+    assert talk.put(cluster("b"), table("r", "b", version=2)) == []
+    added = only(talk.ack(removed))
+    assert shown(added) == ("cds b" if delta else "cds a b")
+    assert shown(only(talk.ack(added))) == "rds r"
+
+
+@both
+def test_routes_wait_for_a_change_that_is_taken_back(delta: bool) -> None:
+    """While another version of a cluster is under way, even the version the client has is not sure."""
+    talk = served(delta=delta)
+    changed = talk.put(cluster("a", 2))
+    assert talk.put(cluster("a"), table("r", "a", version=2)) == []
+    back = talk.ack(*changed)
+    assert [shown(response) for response in back] == ["cds a", "eds a"]
+    assert [shown(response) for response in talk.ack(*back)] == ["rds r"]
+
+
+@both
 def test_what_is_deleted_goes_from_listener_to_endpoints(delta: bool) -> None:
     """When all of an API is deleted, listener, routes, cluster and endpoints go in this order."""
     talk = served(delta=delta)

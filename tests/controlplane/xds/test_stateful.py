@@ -3,13 +3,22 @@
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPES, Resource
-from headgate.controlplane.xds.messages import Response
+from headgate.controlplane.xds.channel import WILDCARD
+from headgate.controlplane.xds.messages import Request, Response
 from tests.controlplane.xds.envoys import Blame, Envoy, Temper
+from tests.controlplane.xds.strangers import Stranger
 from tests.controlplane.xds.watcher import GRACE, Line, content
-from tests.controlplane.xds.world import Edit, World, edits, read
+from tests.controlplane.xds.world import NAMES, Edit, Part, World, clusters, edits, names, read
 
 tempers = st.builds(Temper, blame=st.sampled_from(Blame), partial=st.booleans())
 
@@ -33,11 +42,23 @@ class EnvoyMachine(RuleBasedStateMachine):
         self.client.connect()
         self._collect()
 
+    @initialize(furnished=st.integers(0, 3))
+    def begin(self, furnished: int) -> None:
+        """Mostly, there is a gateway in use to begin with."""
+        if furnished:
+            self.line.change(self.world.furnish())
+            self._quiesce(Temper())
+
     @rule(change=edits())
     def change(self, change: list[Edit]) -> None:
         """A revision is committed."""
         self.line.change(self.world.apply(change))
         self.ever_bad = self.ever_bad or self.world.bad
+
+    @rule(old=names, new=names, part=clusters(bad=False))
+    def flip(self, old: str, new: str, part: Part) -> None:
+        """A cluster takes the place of another, or a new version that of the old."""
+        self.line.change(self.world.replace_cluster(old, new, part))
 
     @precondition(lambda self: self.line.to_server)
     @rule()
@@ -214,6 +235,135 @@ class SotwEnvoyMachine(EnvoyMachine):
     delta = False
 
 
+types = st.sampled_from(TYPES)
+some_names = st.frozensets(st.sampled_from((*NAMES, "t/phantom", "*")), max_size=3).map(set)
+any_nonce = st.sampled_from((None, "", "never-given"))
+
+
+class StrangerMachine(RuleBasedStateMachine):
+    """A client that subscribes and unsubscribes as it pleases."""
+
+    delta = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.line = Line(delta=self.delta)
+        self.line.on_response = self._on_response
+        self.client = Stranger(self.delta)
+        self.asked: set[tuple[str, str]] = set()
+
+    @initialize()
+    def begin(self) -> None:
+        """There is a gateway in use to begin with."""
+        self.line.change(self.world.furnish())
+
+    @rule(change=edits())
+    def change(self, change: list[Edit]) -> None:
+        """A revision is committed."""
+        self.line.change(self.world.apply(change))
+
+    @rule(type_url=types, names=some_names, nonce=any_nonce)
+    def ask(self, type_url: str, names: set[str], nonce: str | None) -> None:
+        """It follows more."""
+        self.client.ask(type_url, names, nonce)
+        self._collect()
+
+    @rule(type_url=types, names=some_names, nonce=any_nonce)
+    def leave(self, type_url: str, names: set[str], nonce: str | None) -> None:
+        """It follows less."""
+        self.client.leave(type_url, names, nonce)
+        self._collect()
+
+    @precondition(lambda self: self.line.to_server)
+    @rule()
+    def server_reads(self) -> None:
+        """One request arrives."""
+        self._server_takes()
+
+    @precondition(lambda self: self.line.to_client)
+    @rule(blame=st.sampled_from(Blame))
+    def client_reads(self, blame: Blame) -> None:
+        """One response arrives."""
+        self.client.receive(self.line.to_client.popleft(), blame)
+        self._collect()
+
+    @rule(type_url=types, error=st.sampled_from((None, "no")))
+    def forge(self, type_url: str, error: str | None) -> None:
+        """A request comes with a nonce nobody gave it: it changes nothing and is not answered."""
+        stream, now = self.line.stream, self.line.now
+        if stream.channels[type_url].started and not stream.channels[type_url].due:
+            self.line.time_passes(0.0)
+            names = () if self.delta else tuple(stream.channels[type_url].names)
+            assert stream.receive(Request(type_url, nonce="forged", error=error, names=names), now) == []
+
+    @precondition(lambda self: self.line.stream.wake_at is not None)
+    @rule(seconds=st.sampled_from((GRACE, 2.0)))
+    def time_passes(self, seconds: float) -> None:
+        """The clock moves."""
+        self.line.time_passes(seconds)
+
+    @rule()
+    def reconnect(self) -> None:
+        """The stream breaks; what was under way is lost."""
+        self.line.reopen()
+        self.asked.clear()
+        self.client.connect()
+        self._collect()
+
+    def teardown(self) -> None:
+        """At the end everything is made acceptable, and what is followed must arrive, no more and no less."""
+        self.line.change(self.world.heal())
+        self._quiesce()
+        self.line.check_at_rest()
+        self.line.check_small()
+        view = self.line.view.resources
+        for type_url in self.client.started:
+            wanted = {n: r.version for n, r in view[type_url].items() if self.client.follows(type_url, n)}
+            held = {n: r.version for n, r in self.client.held[type_url].items()}
+            if not self.delta and type_url not in (CLUSTER, LISTENER):
+                held = {name: version for name, version in held.items() if name in wanted}
+            assert held == wanted, type_url
+        unanswered = {(t, name) for t, name in self.asked if self.client.follows(t, name)}
+        assert not unanswered, f"asked for and never answered: {unanswered}"
+
+    def _server_takes(self) -> None:
+        request = self.line.to_server[0]
+        self.asked |= {(request.type_url, name) for name in request.subscribe if name != WILDCARD}
+        self.asked -= {(request.type_url, name) for name in request.unsubscribe}
+        if request.initial_versions:
+            self.asked -= {(request.type_url, name) for name in request.initial_versions}
+        self.line.server_takes()
+
+    def _on_response(self, response: Response) -> None:
+        named = {resource.name for resource in response.resources} | set(response.removed)
+        self.asked -= {(response.type_url, name) for name in named}
+
+    def _collect(self) -> None:
+        self.line.to_server.extend(self.client.outbox)
+        self.client.outbox.clear()
+
+    def _quiesce(self) -> None:
+        line = self.line
+        for _ in range(2000):
+            if line.to_server:
+                self._server_takes()
+            elif line.to_client:
+                self.client.receive(line.to_client.popleft(), Blame.NOTHING)
+                self._collect()
+            elif line.stream.wake_at is not None:
+                line.time_passes(max(0.0, line.stream.wake_at - line.now))
+            else:
+                return
+        raise AssertionError("it never comes to rest")
+
+
+class SotwStrangerMachine(StrangerMachine):
+    """The same, state of the world."""
+
+    delta = False
+
+
 def explore(machine: type[RuleBasedStateMachine], examples: int, steps: int = 40, phases=tuple(Phase)) -> None:
     """Run a state machine."""
     run_state_machine_as_test(
@@ -231,6 +381,12 @@ def explore(machine: type[RuleBasedStateMachine], examples: int, steps: int = 40
     )
 
 
+@pytest.mark.parametrize("machine", [StrangerMachine, SotwStrangerMachine])
+def test_every_interleaving_with_a_stranger(machine: type[RuleBasedStateMachine]) -> None:
+    """Whatever a client asks for and in whatever order, it ends with just that, each question answered."""
+    explore(machine, 150)
+
+
 @pytest.mark.parametrize("machine", [EnvoyMachine, SotwEnvoyMachine])
 def test_every_interleaving_with_an_envoy(machine: type[RuleBasedStateMachine]) -> None:
     """Whatever happens in whatever order, an Envoy converges, traffic always has its cluster, and claims are true."""
@@ -239,7 +395,7 @@ def test_every_interleaving_with_an_envoy(machine: type[RuleBasedStateMachine]) 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("machine", [EnvoyMachine, SotwEnvoyMachine])
-def test_many_more_interleavings_with_an_envoy(machine: type[RuleBasedStateMachine]) -> None:
-    """Whatever happens in whatever order, an Envoy converges, traffic always has its cluster, and claims are true."""
+@pytest.mark.parametrize("machine", [EnvoyMachine, SotwEnvoyMachine, StrangerMachine, SotwStrangerMachine])
+def test_many_more_interleavings(machine: type[RuleBasedStateMachine]) -> None:
+    """What holds for some interleavings holds for very many."""
     explore(machine, 5000, 60)

@@ -76,7 +76,12 @@ class Line:
             asked = set()
         if asked and request.error is None:
             self.refused[request.type_url].clear()
-        return request, self._sent(self.stream.receive(request, self.now), "receive")
+        newest = self.stream.channels[request.type_url].last_nonce
+        if self.delta or request.nonce in ("", newest) or not newest:
+            return request, self._sent(self.stream.receive(request, self.now), "receive")
+        self.time_passes(0.0)
+        assert self.stream.receive(request, self.now) == [], f"a stale request is answered: {request}"
+        return request, []
 
     def time_passes(self, seconds: float) -> list[Response]:
         """Time passes; the stream is woken when it wanted to be."""

@@ -95,6 +95,33 @@ class World:
         self.revision += 1
         return self.view()
 
+    def furnish(self) -> View:
+        """A gateway in use: two listeners, their routes, clusters of both kinds and a secret."""
+        a, b, c = NAMES
+        cluster_a, cluster_b = Part(eds=True), Part(secrets=frozenset({a}))
+        return self.apply(
+            [
+                Edit(SECRET, a, Part()),
+                Edit(CLUSTER, a, cluster_a),
+                Edit(CLUSTER, b, cluster_b),
+                Edit(ROUTE, a, Part(clusters=frozenset({a, b}))),
+                Edit(ROUTE, c, Part(clusters=frozenset({b}))),
+                Edit(LISTENER, a, Part(tables=frozenset({a}))),
+                Edit(LISTENER, b, Part(tables=frozenset({c}), clusters=frozenset({a}))),
+            ]
+        )
+
+    def replace_cluster(self, old: str, new: str, part: Part) -> View:
+        """Move everything from one cluster to another, and remove the first."""
+        users = [
+            Edit(kind, name, replace(user, clusters=(user.clusters - {old}) | {new}))
+            for kind, parts in self.parts.items()
+            for name, user in parts.items()
+            if old in user.clusters
+        ]
+        gone = [Edit(CLUSTER, old, None)] if old != new else []
+        return self.apply([Edit(CLUSTER, new, part), *users, *gone])
+
     @property
     def bad(self) -> bool:
         """Whether something is unacceptable."""
@@ -144,24 +171,29 @@ def _resource(kind: str, name: str, part: Part) -> Resource:
 
 
 _some = st.frozensets(st.sampled_from(NAMES), max_size=3)
-_rarely = st.integers(0, 7).map(lambda number: number == 7)
+_few = st.frozensets(st.sampled_from(NAMES), max_size=1)
+_rarely = st.integers(0, 9).map(lambda number: number == 9)
 _content = st.integers(0, 2)
 
+names = st.sampled_from(NAMES)
 
-def edits(*, bad: bool = True) -> st.SearchStrategy[list[Edit]]:
-    """What one revision may change."""
+
+def clusters(*, bad: bool = True) -> st.SearchStrategy[Part]:
+    """Any cluster."""
     spoiled = _rarely if bad else st.just(False)
-    cluster = st.builds(
+    return st.builds(
         Part, content=_content, bad=spoiled, eds=st.booleans(), endpoints=_content, endpoints_bad=spoiled, secrets=_few
     )
-    table = st.builds(Part, content=_content, bad=spoiled, clusters=_some)
-    listener = st.builds(Part, content=_content, bad=spoiled, clusters=_few, tables=_some, secrets=_few)
-    secret = st.builds(Part, content=_content, bad=spoiled)
-    name = st.sampled_from(NAMES)
-    parts = {CLUSTER: cluster, ROUTE: table, LISTENER: listener, SECRET: secret}
-    set_one = st.one_of([st.builds(Edit, st.just(kind), name, part) for kind, part in parts.items()])
-    remove = st.builds(Edit, st.sampled_from(list(parts)), name, st.none())
-    return st.lists(st.one_of(set_one, set_one, remove), min_size=1, max_size=5)
 
 
-_few = st.frozensets(st.sampled_from(NAMES), max_size=1)
+def edits() -> st.SearchStrategy[list[Edit]]:
+    """What one revision may change."""
+    parts = {
+        CLUSTER: clusters(),
+        ROUTE: st.builds(Part, content=_content, bad=_rarely, clusters=_some),
+        LISTENER: st.builds(Part, content=_content, bad=_rarely, clusters=_few, tables=_some, secrets=_few),
+        SECRET: st.builds(Part, content=_content, bad=_rarely),
+    }
+    set_one = st.one_of([st.builds(Edit, st.just(kind), names, part) for kind, part in parts.items()])
+    remove = st.builds(Edit, st.sampled_from(list(parts)), names, st.none())
+    return st.lists(st.one_of(set_one, set_one, remove), min_size=1, max_size=4)

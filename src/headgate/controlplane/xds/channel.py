@@ -31,9 +31,9 @@ class Delivery:
 
     nonce: str
     resources: tuple[Resource, ...]
-    removed: tuple[str, ...]
-    fresh: frozenset[str]
-    """Names in `resources` that the client did not hold in that version: whom a NACK can be about."""
+    removed: frozenset[str]
+    fresh: Mapping[str, Resource]
+    """Those in `resources` that the client did not hold in that version: whom a NACK can be about."""
     complete: bool = False
     """Whether `resources` is all the client is to hold of the type."""
 
@@ -132,11 +132,12 @@ class Channel:
         return True
 
     def sent_version(self, name: str) -> str | None:
-        """The newest version sent, acknowledged or not."""
+        """The newest version sent, acknowledged or not; None when its removal is."""
         for delivery in reversed(self.in_flight.values()):
-            for resource in delivery.resources:
-                if resource.name == name:
-                    return resource.version
+            if name in delivery.removed:
+                return None
+            if name in delivery.fresh:
+                return delivery.fresh[name].version
         return version_of(self.held(name))
 
     def wanted(self, name: str, view: View) -> Resource | Keep | None:
@@ -242,6 +243,12 @@ class Channel:
             self.suspects.keep(self.names)
             self.pending &= self.names
             self.due &= self.names
+
+    def disown(self, resource: Resource) -> None:
+        """The client does not want this version, whoever waits for it."""
+        owed = self.owed.get(resource.name)
+        if owed and owed.version == resource.version:
+            del self.owed[resource.name]
 
     def refuse(self, resource: Resource, message: str) -> Resource | None:
         """Hold a version back; return what the client is served instead, None for what it has."""

@@ -90,7 +90,9 @@ class Order:
         held = channel.held(name)
         if wanted is None:
             return held is not None and channel.type_url != CLUSTER
-        return held is not None and (isinstance(wanted, Keep) or version_of(held) == wanted.version)
+        if isinstance(wanted, Keep):
+            return held is not None
+        return version_of(held) == wanted.version == channel.sent_version(name)
 
     def complete(self, channel: Channel) -> bool:
         """Whether all that the held resources of a type name is held, too."""

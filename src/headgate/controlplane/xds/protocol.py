@@ -182,14 +182,14 @@ class Stream:
 
     def _acknowledge(self, channel: Channel, delivery: Delivery) -> None:
         channel.acknowledge(delivery)
-        guilty = channel.suspects.accepted(delivery.fresh)
+        guilty = channel.suspects.accepted(delivery.fresh.keys())
         wanted = channel.wanted(guilty, self.view) if guilty else None
         if isinstance(wanted, Resource):
             self._blame(channel, [wanted], channel.suspects.nonce, channel.suspects.message)
 
     def _refuse(self, channel: Channel, delivery: Delivery, message: str) -> None:
-        suspects = [resource for resource in delivery.resources if resource.name in delivery.fresh]
-        names = {resource.name for resource in suspects}
+        suspects = list(delivery.fresh.values())
+        names = delivery.fresh.keys()
         accused = [resource for resource in suspects if accuses(message, resource.name)]
         blamed = accused or (suspects if len(suspects) == 1 else [])
         channel.suspects.forget(names)
@@ -198,7 +198,7 @@ class Stream:
         if not blamed and suspects and all(self._still_wanted(channel, resource) for resource in suspects):
             channel.suspects.refused(names, message, delivery.nonce)
         if suspects:
-            channel.pending |= names | set(delivery.removed)
+            channel.pending |= names | delivery.removed
         else:
             channel.unknown = False
             for name in delivery.removed:
@@ -207,6 +207,7 @@ class Stream:
     def _blame(self, channel: Channel, blamed: list[Resource], nonce: str, message: str) -> None:
         last_good = {}
         for resource in blamed:
+            channel.disown(resource)
             if self._still_wanted(channel, resource) and (good := channel.refuse(resource, message)):
                 last_good[resource.name] = good
         self.refusals.append(Refusal(channel.type_url, nonce, message, tuple(blamed), last_good))
@@ -313,7 +314,7 @@ class Stream:
         channel.idle_since.pop(name, None)
 
     def _send(self, channel: Channel, upserts: list[Resource], removals: list[str]) -> Response:
-        fresh = frozenset(r.name for r in upserts if version_of(channel.held(r.name)) != r.version)
+        fresh = {r.name: r for r in upserts if version_of(channel.held(r.name)) != r.version}
         resources = upserts
         version = self.view.version(channel.type_url)
         if not self.delta and channel.type_url in FULL_STATE:
@@ -333,12 +334,12 @@ class Stream:
             if not isinstance(wanted, Keep) and version_of(wanted) != resource.version:
                 channel.pending.add(resource.name)
         complete = not self.delta and channel.type_url in FULL_STATE
-        delivery = Delivery(channel.last_nonce, tuple(resources), tuple(removals), fresh, complete)
+        delivery = Delivery(channel.last_nonce, tuple(resources), frozenset(removals), fresh, complete)
         channel.in_flight[delivery.nonce] = delivery
         if channel.type_url == CLUSTER:
             for resource in upserts:
                 self._owe(resource)
-        shown = delivery.removed if self.delta else ()
+        shown = tuple(removals) if self.delta else ()
         return Response(channel.type_url, version, delivery.nonce, delivery.resources, shown)
 
     def _owe(self, cluster: Resource) -> None:
