@@ -7,15 +7,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.platform import platform, until_answered
+from benchmarks.platform import free_ports, platform, until_answered
 from benchmarks.report import at_most, observed, publish
 
 RUNS = 5
 
 
-async def _start(state: Path) -> float:
+async def _start(state: Path, ports: dict[str, int]) -> float:
     start = time.perf_counter()
-    async with platform(state, demo=True, command=("make", "-s", "up")) as running:
+    async with platform(state, demo=True, command=("make", "-s", "up"), ports=ports) as running:
         return await until_answered(running.gateway_port, "/books") - start
 
 
@@ -23,8 +23,9 @@ async def measure() -> int:
     """Start once cold, then several times warm, and print the figures."""
     with tempfile.TemporaryDirectory(prefix="headgate-bench-") as directory:
         state = Path(directory)
-        first = await _start(state)
-        warm = [await _start(state) for _ in range(RUNS)]
+        ports = free_ports()
+        first = await _start(state, ports)
+        warm = [await _start(state, ports) for _ in range(RUNS)]
     return publish(
         "gateway_start",
         [

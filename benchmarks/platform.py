@@ -57,14 +57,24 @@ class Platform:
         raise LookupError("no control-plane process below `headgate up`")
 
 
+def free_ports() -> dict[str, int]:
+    """Ports for a platform."""
+    return {name: free_port() for name in ("api", "xds", "gateway", "admin", "demo")}
+
+
 @asynccontextmanager
 async def platform(
-    state: Path | None = None, *, demo: bool = False, command: tuple[str, ...] = (), **environment: str
+    state: Path | None = None,
+    *,
+    demo: bool = False,
+    command: tuple[str, ...] = (),
+    ports: Mapping[str, int] | None = None,
+    **environment: str,
 ) -> AsyncIterator[Platform]:
     """Start the platform, wait until its API is ready, and stop it afterwards."""
     with tempfile.TemporaryDirectory(prefix="headgate-bench-") as directory:
         state = state or Path(directory)
-        ports = {name: free_port() for name in ("api", "xds", "gateway", "admin")}
+        ports = ports or free_ports()
         flags = [f"--{name}-port={port}" for name, port in ports.items()]
         flags += [f"--state-dir={state}", *([] if demo else ["--no-demo"])]
         start = (
