@@ -41,8 +41,11 @@ def test_a_stale_nonce_is_not_answered_in_state_of_the_world() -> None:
     talk.ack(first)
     second = only(talk.put(cluster("a", 2)))
     assert talk.request(CLUSTER, "b", nonce=first.nonce) == []
-    assert shown(only(talk.ack(second))) == "cds a b"
-    assert talk.stream.counters.stale == 1
+    third = only(talk.ack(second))
+    assert shown(third) == "cds a b"
+    talk.ack(third)
+    assert talk.send(Request(CLUSTER, nonce=first.nonce, names=("a", "b", "c"))) == []
+    assert talk.stream.counters.stale == 2
 
 
 def test_a_stale_nonce_still_subscribes_in_delta() -> None:
