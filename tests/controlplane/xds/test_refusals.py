@@ -2,6 +2,7 @@
 
 import pytest
 
+from headgate.controlplane.core.dataplane_state import Refused
 from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from headgate.controlplane.xds.messages import Response
 from headgate.controlplane.xds.suspects import Suspects, accuses, mentions
@@ -230,6 +231,27 @@ def test_the_version_it_had_is_known_again_by_its_hash() -> None:
     talk.request(LISTENER, initial_versions={"l": versions["l"].version})
     assert talk.request(ROUTE, "r", initial_versions={"r": good.version}) == []
     assert talk.stream.channels[ROUTE].held("r") is good
+
+
+@both
+def test_what_a_foreign_last_good_version_names_is_not_known(delta: bool) -> None:
+    """A last good version that another process sent is served, and while it is, no cluster is removed."""
+    good, bad = table("r", "a"), table("r", "b", version=2)
+    kept = Refused(bad.version, "no", Resource(ROUTE, "r", good.version, good.body))
+    resources = (cluster("a"), cluster("b"), listener("l", "r"), bad)
+    talk = Talk(*resources, delta=delta, refused={(ROUTE, "r"): kept})
+    assert talk.sync((CLUSTER,), (LISTENER,), (ROUTE, "r"))[-1] == "rds r"
+    assert talk.sent[-1].resources[0].version == good.version
+    assert talk.settle(talk.drop(cluster("a"))) == []
+    repaired = talk.settle(talk.put(table("r", "b", version=3)))
+    assert repaired == ["rds r", "cds -a" if delta else "cds b"]
+
+
+def test_a_full_set_refused_on_return_is_followed_by_another() -> None:
+    """State of the world: who comes back and refuses the first full set is told the set as soon as it can be."""
+    talk = Talk(cluster("b"), delta=False)
+    assert talk.nack(only(talk.request(CLUSTER, version="of before"))) == []
+    assert talk.settle(talk.drop(cluster("b"))) == ["cds"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Pure: no I/O, no clock. `headgate.controlplane.xds.protocol` joins the channels 
 what may travel when.
 """
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -113,12 +114,18 @@ class Channel:
                 yield name, held
 
     def possible(self) -> Iterator[Held]:
-        """All the client may be working with: what it holds or may hold, and what is on its way."""
-        for _, held in self.all_held():
-            yield held
-        yield from self.uncertain.values()
-        for delivery in self.in_flight.values():
-            yield from delivery.resources
+        """All the client may be working with: what it holds or may hold, and what is on its way.
+
+        What another process sent first, and this one serves as the last good version, is known by version
+        only: what it names was not kept.
+        """
+        foreign = {refused.last_good for refused in self.refused.values() if refused.resource is None}
+        known = itertools.chain(
+            (held for _, held in self.all_held()),
+            self.uncertain.values(),
+            *(delivery.resources for delivery in self.in_flight.values()),
+        )
+        return (held.version if isinstance(held, Resource) and held in foreign else held for held in known)
 
     def has(self, resource: Resource) -> bool:
         """Whether the client surely holds this version."""
