@@ -73,31 +73,23 @@ class EnvoyMachine(RuleBasedStateMachine):
         self.client.receive(self.line.to_client.popleft(), temper)
         self._collect()
 
-    @precondition(lambda self: self.line.stream.wake_at is not None and not self.line.introductions)
-    @rule(seconds=st.sampled_from((GRACE / 2, GRACE, 2.0)))
-    def time_passes(self, seconds: float) -> None:
-        """The clock moves."""
-        self.line.time_passes(seconds)
-
-    @rule()
-    def reconnect(self) -> None:
-        """The stream breaks; what was under way is lost."""
-        self.line.reopen()
-        self.client.connect()
-        self._collect()
-        self.came_back = True
-        self.blind = self.blind or not self.delta
-
-    @rule(temper=tempers, really=st.integers(0, 3))
-    def rest(self, temper: Temper, really: int) -> None:
-        """Everything under way arrives: the client has all it can have; seldom, for it ends all interleaving."""
-        if really:
-            return
-        self._quiesce(temper)
-        self._check_refused()
-        self._check_delivered()
-        self.line.check_at_rest()
-        self.blind = self.blind and any(channel.refused for channel in self.line.stream.channels.values())
+    @rule(what=st.sampled_from(("wait", "wait", "wait", "rest", "rest", "reconnect")), temper=tempers)
+    def seldom(self, what: str, temper: Temper) -> None:
+        """The clock moves, everything under way arrives, or the stream breaks."""
+        if what == "rest":
+            self._quiesce(temper)
+            self._check_refused()
+            self._check_delivered()
+            self.line.check_at_rest()
+            self.blind = self.blind and any(channel.refused for channel in self.line.stream.channels.values())
+        elif what == "reconnect":
+            self.line.reopen()
+            self.client.connect()
+            self._collect()
+            self.came_back = True
+            self.blind = self.blind or not self.delta
+        elif not self.line.introductions:
+            self.line.time_passes(GRACE)
 
     @invariant()
     def traffic_flows(self) -> None:
@@ -297,15 +289,12 @@ class StrangerMachine(RuleBasedStateMachine):
             names = () if self.delta else tuple(stream.channels[type_url].names)
             assert stream.receive(Request(type_url, nonce="forged", error=error, names=names), now) == []
 
-    @precondition(lambda self: self.line.stream.wake_at is not None)
-    @rule(seconds=st.sampled_from((GRACE, 2.0)))
-    def time_passes(self, seconds: float) -> None:
-        """The clock moves."""
-        self.line.time_passes(seconds)
-
-    @rule()
-    def reconnect(self) -> None:
-        """The stream breaks; what was under way is lost."""
+    @rule(what=st.sampled_from(("wait", "wait", "wait", "reconnect")))
+    def seldom(self, what: str) -> None:
+        """The clock moves, or the stream breaks and what was under way is lost."""
+        if what == "wait":
+            self.line.time_passes(GRACE)
+            return
         self.line.reopen()
         self.asked.clear()
         self.client.connect()
@@ -384,13 +373,13 @@ def explore(machine: type[RuleBasedStateMachine], examples: int, steps: int = 40
 @pytest.mark.parametrize("machine", [StrangerMachine, SotwStrangerMachine])
 def test_every_interleaving_with_a_stranger(machine: type[RuleBasedStateMachine]) -> None:
     """Whatever a client asks for and in whatever order, it ends with just that, each question answered."""
-    explore(machine, 150)
+    explore(machine, 250)
 
 
 @pytest.mark.parametrize("machine", [EnvoyMachine, SotwEnvoyMachine])
 def test_every_interleaving_with_an_envoy(machine: type[RuleBasedStateMachine]) -> None:
     """Whatever happens in whatever order, an Envoy converges, traffic always has its cluster, and claims are true."""
-    explore(machine, 150)
+    explore(machine, 250)
 
 
 @pytest.mark.soak

@@ -11,6 +11,19 @@ from headgate.controlplane.xds.view import View
 from tests.controlplane.xds.world import view_of
 
 GRACE = 0.05
+OWN_STATE = (
+    "changes",
+    "pending",
+    "due",
+    "owed",
+    "in_flight",
+    "refused",
+    "suspects",
+    "uncertain",
+    "forgotten",
+    "idle_since",
+)
+"""What a channel keeps only while it is out of sync."""
 
 Content = tuple[frozenset[tuple[str, str]], frozenset[str]]
 
@@ -122,10 +135,6 @@ class Line:
         """In sync, a stream keeps nothing of its own."""
         for channel in self.stream.channels.values():
             if channel.started:
-                left = {
-                    name: value
-                    for name in ("changes", "pending", "due", "in_flight", "refused", "idle_since")
-                    if (value := getattr(channel, name))
-                }
+                left = {name: value for name in OWN_STATE if (value := getattr(channel, name))}
                 assert not left, f"{channel.type_url} keeps {left}"
                 assert channel.base is self.view.resources[channel.type_url]

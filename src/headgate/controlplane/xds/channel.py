@@ -195,6 +195,7 @@ class Channel:
         given = set(names)
         gone = self.names & given
         self.names -= gone
+        self._let_go(gone)
         if WILDCARD in given and self.wildcard:
             self.narrow()
         if self.wildcard:
@@ -216,11 +217,17 @@ class Channel:
         if wildcard and not self.wildcard:
             self.widen(view)
         self.subscribe(added)
+        self._let_go(self.names - wanted)
         self.names = wanted
         if self.wildcard and not wildcard:
             self.narrow()
         self.prune()
         self.must_reply = (self.must_reply or bool(added)) and self.type_url in FULL_STATE
+
+    def _let_go(self, names: Iterable[str]) -> None:
+        """Nothing waits for these any more."""
+        for name in names:
+            self.owed.pop(name, None)
 
     def overhear(self, names: Iterable[str]) -> None:
         """Take note of a stale request, of state of the world."""
