@@ -78,7 +78,9 @@ class WebSettings(ProfileSettings):
     trusted_hosts: Words = ()
     """Hosts that are served, such as `api.example` or `*.example`; none serves all, and warns in production."""
     trusted_proxies: Networks = ()
-    """Networks of the proxies whose `X-Forwarded-*` and `Forwarded` headers are believed, such as `10.0.0.0/8`."""
+    """Networks of the proxies that are believed about client and scheme, such as `10.0.0.0/8`."""
+    forwarded_header: Annotated[Literal["x-forwarded-for", "forwarded"], Lower] = "x-forwarded-for"
+    """Which header those proxies write; the other one is ignored, for clients could write it themselves."""
     docs_public: bool = False
     """Whether documentation pages answer outside of debug."""
     docs_paths: Words = ("/docs", "/redoc", "/openapi.json", "/schema", "/swagger-ui")
@@ -108,7 +110,7 @@ class LimitSettings(ProfileSettings):
     """How much one caller, and all of them, may ask for."""
 
     rate_limit_default: RateText = "60/minute"
-    """Requests each principal, or client address, may make, such as `60/minute` or `100/5 minutes`; `off` is any number."""
+    """Requests each principal, or client address, may make, such as `60/minute` or `100/5 minutes`; `off` is all."""
     rate_limit_tokens: RateText = "off"
     """Units of work, such as model tokens, that each may spend; handlers charge them."""
     rate_limit_redis_url: SecretStr | None = None
