@@ -1,0 +1,45 @@
+"""What a caller is told of content that is not passed on: the categories, never the text.
+
+PermissionDenied
+└── content_blocked         a category reached its threshold
+Unavailable
+└── content_unjudged        a scorer did not answer and the gate fails closed
+ResourceExhausted
+└── body_too_large          more than is buffered to be judged, and the gate fails closed
+InvalidArgument
+├── unsupported_media_type  a compressed body cannot be judged, and the gate fails closed
+└── invalid_content_gate    the gate's settings make no sense
+FailedPrecondition
+└── extra_not_installed     a scorer needs a package that is not there
+"""
+
+from collections.abc import Mapping, Sequence
+
+from headgate.kit.controls.faults import Fault, PermissionDenied, Unavailable, Violation
+from headgate.kit.safety.judgement import Side
+
+_SAYS = {"input": "the request holds", "output": "the response held"}
+_HINT = {"input": "say it otherwise", "output": "ask for something else"}
+
+
+def blocked(side: Side, categories: Sequence[str], pointers: Mapping[str, Sequence[str]] | None = None) -> Fault:
+    """The refusal of content. `pointers` says where in the document, and which categories."""
+    return PermissionDenied(
+        f"{_SAYS[side]} content that is not allowed here: {', '.join(categories)}",
+        code="content_blocked",
+        hint=_HINT[side],
+        violations=[
+            Violation(pointer, f"not allowed here: {', '.join(found)}") for pointer, found in (pointers or {}).items()
+        ],
+    )
+
+
+def unjudged(reason: str) -> Fault:
+    """The refusal of content that nothing could judge. `reason` is for the log."""
+    return Unavailable(
+        "the content could not be judged, and is not passed on unjudged",
+        code="content_unjudged",
+        hint="try again in a moment",
+        retry_after=1.0,
+        internal=reason,
+    )
