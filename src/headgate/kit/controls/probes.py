@@ -1,0 +1,78 @@
+"""Is it alive, is it ready, how is it doing: answers to probes and scrapers, before anything else is asked.
+
+    GET /health   200 {"status": "ok"} while the process can answer at all        (also /healthz)
+    GET /ready    200 or 503 {"status": "ready" | "not ready" | "draining", "checks": {...}}   (also /readyz)
+    GET /metrics  Prometheus; needs the scraper's token or a principal, unless public
+
+What the application itself serves at these paths is not reached; a service with probes of its own switches
+this control off.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final
+
+from headgate.kit.controls.call import Answer, Call, Control, Protocol
+from headgate.kit.controls.faults import Unauthenticated
+
+LIVE: Final = frozenset(("/health", "/healthz"))
+READY: Final = frozenset(("/ready", "/readyz"))
+
+Report = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
+Render = Callable[[str], tuple[bytes, str]]
+
+_JSON: Final = ((b"content-type", b"application/json"),)
+_ALIVE: Final = Answer(200, _JSON, b'{"status":"ok"}')
+_READS: Final = frozenset(("GET", "HEAD"))
+
+
+class Probes(Control):
+    """`ready` runs the readiness checks; `metrics` renders the exposition for an `Accept` header.
+
+    `scraper` tells whether a presented bearer token is the scraper's; `encode` makes JSON of a document.
+    """
+
+    name: ClassVar[str] = "probes"
+    protocols: ClassVar[frozenset[Protocol]] = frozenset(("http",))
+
+    def __init__(
+        self,
+        ready: Report,
+        encode: Callable[[Any], bytes],
+        *,
+        metrics: Render | None = None,
+        metrics_path: str = "/metrics",
+        metrics_public: bool = False,
+        scraper: Callable[[str], bool] = lambda _token: False,
+    ) -> None:
+        self._ready = ready
+        self._encode = encode
+        self._metrics = metrics
+        self._public = metrics_public
+        self._scraper = scraper
+        self._metrics_path = metrics_path
+        self._mine = LIVE | READY | (frozenset((metrics_path,)) if metrics else frozenset())
+
+    def admit(self, call: Call) -> Answer | Awaitable[Answer] | None:
+        """Answer a probe; let everything else pass."""
+        path = call.path
+        if path not in self._mine or call.method not in _READS:
+            return None
+        call.route = path
+        if path in LIVE:
+            return _ALIVE
+        return self._readiness() if path in READY else self._exposition(call)
+
+    async def _readiness(self) -> Answer:
+        passed, document = await self._ready()
+        return Answer(200 if passed else 503, _JSON, self._encode(document))
+
+    def _exposition(self, call: Call) -> Answer | None:
+        scheme, _, token = call.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if not (self._public or call.principal or (scheme.lower() == "bearer" and self._scraper(token.strip()))):
+            raise Unauthenticated(
+                "the metrics need a token", code="no_token", hint="send the bearer token in metrics_token"
+            )
+        if self._metrics is None:
+            return None
+        body, content_type = self._metrics(call.headers.get(b"accept", b"").decode("latin-1"))
+        return Answer(200, ((b"content-type", content_type.encode()),), body)
