@@ -1,0 +1,1 @@
+"""Living with what fails: circuit breakers, retries, the shared HTTP client, caches with single flight."""
