@@ -111,8 +111,6 @@ class LimitSettings(ProfileSettings):
 
     rate_limit_default: RateText = "60/minute"
     """Requests each principal, or client address, may make, such as `60/minute` or `100/5 minutes`; `off` is all."""
-    rate_limit_tokens: RateText = "off"
-    """Units of work, such as model tokens, that each may spend; handlers charge them."""
     rate_limit_redis_url: SecretStr | None = None
     """Redis or Valkey in which replicas share the budgets; without it each process has its own."""
     rate_limit_store_down: Annotated[Literal["local", "open", "closed"], Lower] = "local"
@@ -123,14 +121,21 @@ class LimitSettings(ProfileSettings):
     """Most callers remembered by one process; the longest unseen is forgotten first."""
     rate_limit_headers: bool = True
     """Whether answers carry `RateLimit` and `RateLimit-Policy`."""
-    exempt_paths: Words = ("/health", "/healthz", "/ready", "/readyz", "/metrics")
-    """Paths that are neither limited nor need an identity: the probes. gRPC's health service always is."""
+    exempt_paths: Words = ()
+    """Paths that are not limited, besides the probes and gRPC's health service."""
     max_concurrent: int = Field(default=1_000, ge=0, le=1_000_000)
     """Most calls at a time in one process, streams included; further ones get 503. 0 is without limit."""
     max_concurrent_per_caller: int = Field(default=100, ge=0, le=1_000_000)
     """Most of them for one principal or client; further ones get 429. 0 is without limit."""
     load_shedding: bool = False
     """Whether the first of these two adapts downwards while answers get slower."""
+
+
+class SpendSettings(ProfileSettings):
+    """Work that is not counted in requests."""
+
+    rate_limit_tokens: RateText = "off"
+    """Units of work, such as model tokens, that each may spend; handlers charge them."""
 
 
 class IdentitySettings(ProfileSettings):
@@ -216,6 +221,8 @@ class ObserveSettings(ProfileSettings):
     """Where the audit log goes: `off`, `stdout`, `stderr`, `syslog`, or the path of a file."""
     audit_hash_chain: bool = False
     """Whether each audit record holds the hash of the one before, so that a missing one shows."""
+    probes: bool = True
+    """Whether `/health` and `/ready` are answered for the application; one with its own switches this off."""
     metrics_enabled: bool = True
     """Whether calls are counted and `/metrics` answers."""
     metrics_path: str = Field(default="/metrics", pattern=r"^/")
@@ -244,7 +251,18 @@ class ObserveSettings(ProfileSettings):
     """Name of the environment in Sentry."""
 
 
-class ServeSettings(ProfileSettings):
+class DrainSettings(ProfileSettings):
+    """How connections end."""
+
+    keep_alive_timeout: Seconds = 75.0
+    """How long an idle connection is kept."""
+    shutdown_delay: Seconds = 0.0
+    """How long to go on serving while `/ready` already refuses, so that balancers turn away."""
+    shutdown_grace: Seconds = 10.0
+    """Longest to let calls and streams finish after that; then they are cancelled."""
+
+
+class ServeSettings(DrainSettings):
     """Where and how it listens."""
 
     server: Annotated[Literal["uvicorn", "granian", "hypercorn"], Lower] = "uvicorn"
@@ -257,12 +275,6 @@ class ServeSettings(ProfileSettings):
     """Port of gRPC; 0 takes any free one."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that share the ports."""
-    keep_alive_timeout: Seconds = 75.0
-    """How long an idle connection is kept."""
-    shutdown_delay: Seconds = 0.0
-    """How long to go on serving while `/ready` already refuses, so that balancers turn away."""
-    shutdown_grace: Seconds = 10.0
-    """Longest to let calls and streams finish after that; then they are cancelled."""
     tls_certificate: Path | None = None
     """PEM certificate chain; with it, HTTPS and gRPC over TLS."""
     tls_key: Path | None = None
@@ -300,6 +312,7 @@ class HardeningSettings(
     WebSettings,
     DeadlineSettings,
     LimitSettings,
+    SpendSettings,
     IdentitySettings,
     ResilienceSettings,
     ObserveSettings,
