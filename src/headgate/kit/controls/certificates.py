@@ -88,7 +88,7 @@ def certificate_from_der(der: bytes) -> Certificate:
 
 
 def certificate_of_scope(scope: Mapping[str, Any]) -> Certificate | None:
-    """The client certificate in an ASGI scope (TLS extension, version 0.2); None without one that was verified. Never raises."""
+    """The client certificate in an ASGI scope (TLS extension), None without a verified one. Never raises."""
     tls = (scope.get("extensions") or {}).get("tls")
     if not tls or tls.get("client_cert_error"):
         return None
