@@ -28,7 +28,8 @@ _READS: Final = frozenset(("GET", "HEAD"))
 class Probes(Control):
     """`ready` runs the readiness checks; `metrics` renders the exposition for an `Accept` header.
 
-    `scraper` tells whether a presented bearer token is the scraper's; `encode` makes JSON of a document.
+    `scraper` tells whether a presented bearer token is the scraper's; `encode` makes JSON of a document. Without
+    `live` only the metrics are answered.
     """
 
     name: ClassVar[str] = "probes"
@@ -39,6 +40,7 @@ class Probes(Control):
         ready: Report,
         encode: Callable[[Any], bytes],
         *,
+        live: bool = True,
         metrics: Render | None = None,
         metrics_path: str = "/metrics",
         metrics_public: bool = False,
@@ -50,7 +52,7 @@ class Probes(Control):
         self._public = metrics_public
         self._scraper = scraper
         self._metrics_path = metrics_path
-        self._mine = LIVE | READY | (frozenset((metrics_path,)) if metrics else frozenset())
+        self._mine = (LIVE | READY if live else frozenset()) | (frozenset((metrics_path,)) if metrics else frozenset())
 
     def admit(self, call: Call) -> Answer | Awaitable[Answer] | None:
         """Answer a probe; let everything else pass."""
@@ -58,9 +60,9 @@ class Probes(Control):
         if path not in self._mine or call.method not in _READS:
             return None
         call.route = path
-        if path in LIVE:
-            return _ALIVE
-        return self._readiness() if path in READY else self._exposition(call)
+        if path == self._metrics_path:
+            return self._exposition(call)
+        return _ALIVE if path in LIVE else self._readiness()
 
     async def _readiness(self) -> Answer:
         passed, document = await self._ready()
