@@ -4,11 +4,28 @@ import asyncio
 import io
 import json
 import logging
+import logging.config
+import os
+from datetime import UTC, datetime
 
 import pytest
 import structlog
 
-from headgate.kit.observe.logs import configure_logs, current_request_id, request_context
+from headgate.kit.controls.call import Call, TraceContext
+from headgate.kit.controls.principal import Principal
+from headgate.kit.controls.redaction import Redactor
+from headgate.kit.current import CURRENT
+from headgate.kit.observe.logs import (
+    ACCESS,
+    AccessLines,
+    configure_logs,
+    current_request_id,
+    flush_logs,
+    lost_lines,
+    request_context,
+    restore_logs,
+    watch_lost_lines,
+)
 
 SECRET = "s3cr3t-Value-9"
 
@@ -130,3 +147,160 @@ async def test_the_request_id_is_on_every_line_of_its_request(logged):
     assert current_request_id() == ""
     assert all(line["request_id"] == line["event"] and line["team"] == "t" for line in logged())
     assert len(logged()) == 5
+
+
+@pytest.fixture
+def call():
+    """A call that is being served."""
+    call = Call("http", "GET", "/orders", (), "10.0.0.7", 1.0)
+    call.request_id, call.principal = "id-1", Principal("shop", extra=SECRET)
+    call.trace = TraceContext("ab" * 16, "cd" * 8)
+    token = CURRENT.set(call)
+    yield call
+    CURRENT.reset(token)
+
+
+@pytest.mark.usefixtures("call")
+def test_lines_name_the_call_they_belong_to(logged):
+    """A line written while a call is served has its request id, trace, span and principal, whoever wrote it."""
+    structlog.get_logger("a").info("one")
+    logging.getLogger("b").warning("two")
+    structlog.get_logger("c").info("three", request_id="its own")
+    belongs = {"trace_id": "ab" * 16, "span_id": "cd" * 8, "principal": "shop"}
+    one, two, three = logged()
+    assert belongs.items() <= one.items()
+    assert belongs.items() <= two.items()
+    assert [line["request_id"] for line in (one, two, three)] == ["id-1", "id-1", "its own"]
+    assert current_request_id() == "id-1"
+    assert SECRET not in str(logged())
+
+
+async def test_an_access_line_looks_like_all_others(logged, call):
+    """The access log has the names, the time and the order of other lines, whatever way it went."""
+    structlog.get_logger(ACCESS).info("request", method="GET", status=200)
+    AccessLines().write({"method": "GET", "status": 200}, quiet=False)
+    AccessLines().write({"method": "GET", "status": 200}, quiet=True)
+    slow, fast, quiet = logged()
+    assert list(slow)[:4] == list(fast)[:4] == ["time", "level", "logger", "event"]
+    for line in (slow, fast, quiet):
+        assert abs((datetime.now(UTC) - datetime.fromisoformat(line.pop("time"))).total_seconds()) < 60
+    assert fast == {"level": "info", "logger": ACCESS, "event": "request", "method": "GET", "status": 200}
+    assert quiet == fast | {"level": "debug"}
+    assert fast.items() <= slow.items()
+
+
+@pytest.mark.usefixtures("logged")
+@pytest.mark.parametrize(
+    ("level", "wanted"), [("debug", (True, True)), ("info", (False, True)), ("error", (False,) * 2)]
+)
+def test_access_lines_obey_the_level(level, wanted):
+    """Access lines are of level info, quiet ones of level debug."""
+    configure_logs(level, "json", stream=io.StringIO())
+    assert (AccessLines().wants(quiet=True), AccessLines().wants(quiet=False)) == wanted
+
+
+@pytest.mark.usefixtures("logged")
+def test_access_lines_for_people():
+    """On a terminal the access log is readable, and cannot be forged."""
+    stream = io.StringIO()
+    configure_logs("info", "console", stream=stream)
+    AccessLines().write({"path": "/x\n2026 [error] forged"}, quiet=False)
+    assert "request" in stream.getvalue()
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_d20_nested_values_messages_and_exceptions_are_masked(logged):
+    """Secrets in nested values, in messages and in chained exceptions never reach a line."""
+    log = structlog.get_logger("a")
+    log.info("config", settings={"db": [{"password": SECRET, "url": f"postgresql://u:{SECRET}@h/d"}]})
+    log.info("upstream refused %s", {"api_key": SECRET})
+
+    def fail() -> None:
+        try:
+            int(f"token={SECRET}")
+        except ValueError as cause:
+            raise RuntimeError(f"Bearer {SECRET}") from cause
+
+    try:
+        fail()
+    except RuntimeError:
+        log.exception("failed")
+        logging.getLogger("b").exception("failed with %s", {"secret": SECRET})
+    assert len(logged()) == 4
+    assert SECRET not in json.dumps(logged())
+    assert "ValueError" in logged()[2]["exception"]
+
+
+@pytest.mark.usefixtures("logged")
+def test_secrets_of_ones_own_kind():
+    """Names and patterns the service calls secret are masked in all lines."""
+    stream = io.StringIO()
+    configure_logs("info", "json", stream=stream, redactor=Redactor(["pin"], [r"ACME-\d+"]))
+    structlog.get_logger("a").info("paid with ACME-42", pin=1234)
+    assert "ACME-42" not in stream.getvalue()
+    assert "1234" not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("logged")
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_d21_the_log_level_reaches_every_logger(level):
+    """The configured level decides for structlog's loggers and for those of the standard library alike."""
+    stream = io.StringIO()
+    configure_logs(level, "json", stream=stream)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(structlog.get_logger("a"), name)(f"a-{name}")
+        getattr(logging.getLogger("b"), name)(f"b-{name}")
+    names = ["debug", "info", "warning", "error"]
+    expected = [f"{who}-{name}" for name in names[names.index(level) :] for who in "ab"]
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == expected
+
+
+def test_d18_a_framework_that_configures_logging_does_not_stop_ours(logged):
+    """A framework that takes over the root logger does not stop our lines, and the others come back when told to."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "root": {"handlers": ["null"], "level": "ERROR"},
+            "handlers": {"null": {"class": "logging.NullHandler"}},
+        }
+    )
+    structlog.get_logger("a").info("ours")
+    AccessLines().write({"status": 200}, quiet=False)
+    logging.getLogger("b").warning("lost")
+    assert [line["event"] for line in logged()] == ["ours", "request"]
+    assert restore_logs()
+    assert not restore_logs()
+    logging.getLogger("b").warning("back")
+    assert logged()[-1]["event"] == "back"
+
+
+@pytest.mark.usefixtures("logged")
+def test_litestar_leaves_the_logs_alone():
+    """An application of Litestar with its own logging set up does not change the form of the lines."""
+    litestar = pytest.importorskip("litestar")
+    stream = io.StringIO()
+    configure_logs("info", "json", stream=stream)
+    app = litestar.Litestar([])
+    assert app
+    restore_logs()
+    structlog.get_logger("a").info("one")
+    logging.getLogger("b").info("two")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["one", "two"]
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_log_nobody_reads_holds_no_request_up():
+    """With a buffer, a pipe whose reader stands still costs lines, which are counted, and no time."""
+    reader, writer = os.pipe()
+    told: list[int] = []
+    before = lost_lines()
+    watch_lost_lines(told.append)
+    with os.fdopen(writer, "w") as stream:
+        configure_logs("info", "json", stream=stream, buffer_bytes=50_000)
+        for _ in range(2_000):
+            structlog.get_logger("a").info("x" * 100)
+        assert lost_lines() - before == sum(told) > 0
+        os.close(reader)
+        flush_logs()
+        configure_logs("info", "json", stream=io.StringIO())
+    watch_lost_lines(None)
