@@ -87,7 +87,7 @@ def test_d11_metadata_makes_no_other_caller() -> None:
 
 @pytest.mark.parametrize("method", ["Check", "Watch", "List"])
 def test_d11_the_health_service_is_exempt(method: str) -> None:
-    """gRPC's health checks are never limited, nor are they charged."""
+    """Health checks of gRPC are never limited, nor are they charged."""
     control = limit("1/minute")
     for _ in range(3):
         control.admit(call_of(f"/grpc.health.v1.Health/{method}", protocol="grpc"))

@@ -93,7 +93,8 @@ class RateLimit(Control):
         self._headers = headers
         self._policy = (b"ratelimit-policy", ", ".join(_policy(quota) for quota, _, _ in charges).encode())
         self._limits = tuple(
-            (f'"{quota.name}";r=%d;t=%d'.encode(), quota.rate.period / quota.count) for quota, _, _ in charges
+            (f'{", " if position else ""}"{quota.name}";r=%d;t=%d'.encode(), quota.rate.period / quota.count)
+            for position, (quota, _, _) in enumerate(charges)
         )
 
     def admit(self, call: Call) -> Awaitable[None] | None:
@@ -112,9 +113,9 @@ class RateLimit(Control):
 
     def _judge(self, call: Call, key: str, decisions: Decisions) -> None:
         call.keep(self.name, decisions)
-        for charge, decision in zip(self._charges, decisions, strict=True):
+        for position, decision in enumerate(decisions):
             if not decision[0]:
-                raise refusal(charge, decision)
+                raise refusal(self._charges[position], decision)
         if self._tokens is not None:
             call.keep(TOKENS, (self._store, self._tokens, key))
 
@@ -123,12 +124,10 @@ class RateLimit(Control):
         decisions: Decisions | None = call.kept(self.name)
         if decisions is None or not self._headers:
             return
-        told = [
-            form % (left, math.ceil(reset - (limit - left - 1) * interval))
-            for (form, interval), (_, limit, left, reset, _) in zip(self._limits, decisions, strict=True)
-        ]
-        headers.append(self._policy)
-        headers.append((b"ratelimit", told[0] if len(told) == 1 else b", ".join(told)))
+        told = b""
+        for (form, interval), (_, limit, left, reset, _) in zip(self._limits, decisions, strict=True):
+            told += form % (left, math.ceil(reset - (limit - left - 1) * interval))
+        headers += (self._policy, (b"ratelimit", told))
 
 
 def _policy(quota: Quota) -> str:

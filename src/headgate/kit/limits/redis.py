@@ -134,7 +134,7 @@ def _reason(error: Exception, timeout: float) -> str:
 def _tagged(key: str) -> str:
     """`key` in braces: all quotas of a caller are in one slot of a cluster. Long or odd keys by their hash."""
     if len(key) > _LONGEST_KEY or not key or "{" in key or "}" in key:
-        key = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
+        key = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
     return "{" + key + "}"
 
 
@@ -161,6 +161,7 @@ def _client(url: str, max_connections: int) -> "Redis":
             retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
             socket_connect_timeout=None,
+            encoding_errors="surrogatepass",
         )
     except ValueError:
         # Its text may quote part of a password that should have been percent-encoded.
