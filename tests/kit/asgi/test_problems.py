@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from headgate.kit.asgi import problems
-from headgate.kit.asgi.problems import STATUS, STATUS_OF_CODE, problem_document, status_of
+from headgate.kit.asgi.problems import STATUS, STATUS_OF_CODE, encoded, problem_document, status_of
 from headgate.kit.controls import faults
 from headgate.kit.controls.faults import Aborted, Fault, NotFound, Unauthenticated, Unavailable, Violation
 
@@ -229,4 +229,4 @@ async def test_validation_inside_an_endpoint(client):
 def test_any_text_can_be_sent():
     """Text that has no encoding, out of hostile input, still becomes a document."""
     document = problem_document(status=400, code="x", detail="\udcff")
-    assert json.loads(problems._response(document).body)["detail"] == "\udcff"
+    assert json.loads(encoded(document))["detail"] == "\udcff"

@@ -1,0 +1,297 @@
+"""One HTTP request and its answer, from the first control to the last.
+
+Whatever happens, the server sees at most one `http.response.start`, every answer has passed the controls'
+`respond`, and `settle` runs once. Before the answer began, trouble becomes the answer. After that it becomes
+the end of the stream: an error event or trailer where the protocol has one, else a connection cut short, so
+that nobody takes what came for the whole.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from starlette.types import Message, Receive, Scope, Send
+
+from headgate.kit.asgi import compression, refusals
+from headgate.kit.asgi.inputs import fault_of
+from headgate.kit.asgi.problems import TOLD, defect, tell
+from headgate.kit.asgi.supervision import Supervised
+from headgate.kit.controls.call import Call, MutableHeaders
+from headgate.kit.controls.codes import code_of_status
+from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
+from headgate.kit.current import CURRENT
+
+if TYPE_CHECKING:
+    from headgate.kit.asgi.shell import Shell
+
+CLIENT_WENT_AWAY: Final = 499
+_LONGEST_LENGTH: Final = 18
+_LAST_WORDS_SECONDS: Final = 10.0
+_DISCARD_SECONDS: Final = 5.0
+_DISCARDED_BYTES: Final = 1024 * 1024
+_NO_BODY: Final = frozenset((204, 304))
+_log = structlog.get_logger("headgate.http")
+
+
+class ResponseCutError(Exception):
+    """The answer had begun and cannot be completed: the server is to close the connection."""
+
+
+class Exchange(Supervised):
+    """One request."""
+
+    __slots__ = ("_body_ended", "_headers", "_last", "_sent_last", "_trailers")
+
+    def __init__(self, shell: "Shell", scope: Scope, receive: Receive, send: Send, call: Call) -> None:
+        super().__init__(shell, scope, receive, send, call)
+        self._headers: MutableHeaders = []
+        self._last = b""
+        self._trailers = False
+        self._sent_last = False
+        self._body_ended = False
+
+    async def run(self) -> None:
+        """Answer, whatever the application does."""
+        call, shell = self.call, self.shell
+        token = CURRENT.set(call)
+        try:
+            try:
+                answer = await shell.pipeline.enter(call)
+                if answer is None:
+                    self._admit()
+                    await shell.application(call)(self.scope, self.receive, self.send)
+                else:
+                    await self._reply(answer.status, list(answer.headers), answer.body)
+            except BaseException as error:  # noqa: BLE001 - outermost: nothing may reach the server unanswered
+                await self._end(self._judge(error))
+            else:
+                if self.verdict is not None or not call.complete:
+                    await self._end(self._judge(None))
+        finally:
+            self._settle()
+            CURRENT.reset(token)
+
+    def settled(self) -> bool:
+        """A caller who leaves once all is sent misses nothing."""
+        return self._sent_last and (self.call.complete or self.gone)
+
+    def may_watch(self) -> bool:
+        """To ask the server for the body of a caller who waits for `100 Continue` is to invite it."""
+        return self._direct == 0 and (self.call.bytes_in > 0 or b"expect" not in self.call.headers)
+
+    def left(self, heard: bool) -> None:
+        """What comes after the last part was handed over is the server's end of it, or no loss."""
+        if not self._sent_last:
+            super().left(heard)
+
+    def took(self, message: Message) -> None:
+        """Count the bytes of the body, and refuse more than may be."""
+        if message["type"] != "http.request":
+            return
+        call, most = self.call, self.shell.max_body_size
+        call.bytes_in += len(message.get("body", b""))
+        self._body_ended = not message.get("more_body", False)
+        if most and call.bytes_in > most:
+            if self.verdict is None:
+                self.verdict, call.refused_by = _too_large(most), "body_limit"
+            raise self.verdict
+
+    async def send(self, message: Message) -> None:
+        """Pass a message of the answer on."""
+        if self.verdict is not None:
+            return
+        kind = message["type"]
+        try:
+            if kind == "http.response.body":
+                body = message.get("body", b"")
+                if body:
+                    self.call.messages_out += 1
+                    self.call.bytes_out += len(body)
+                    self._last = body
+                if self._trailers or message.get("more_body", False):
+                    self._touched = self.shell.clock()
+                    await self._send(message)
+                else:
+                    await self._finish(message)
+            elif kind == "http.response.start":
+                await self._send(self._start(message))
+            elif _ends(message):
+                await self._finish(message)
+            else:
+                await self._send(message)
+        except OSError:  # how a server says that its caller is gone
+            self.left(True)
+            raise
+
+    def _admit(self) -> None:
+        """Hold the request to what was announced, and the application to what the controls found."""
+        self.admitted()
+        call = self.call
+        if b"content-length" in call.headers:
+            self._measure()
+        if call.client != call.peer:
+            self.scope["client"] = (call.client, 0)
+        if call.scheme != self.scope.get("scheme"):
+            self.scope["scheme"] = call.scheme
+
+    def _measure(self) -> None:
+        call, most = self.call, self.shell.max_body_size
+        announced = call.headers[b"content-length"]
+        if not announced.isdigit() or len(call.values(b"content-length")) > 1 or b"transfer-encoding" in call.headers:
+            call.refused_by = "body_limit"
+            raise InvalidArgument("Content-Length is not one number", code="malformed_request")
+        # int() of thousands of digits is slow, and refused by Python.
+        call.size = int(announced) if len(announced) <= _LONGEST_LENGTH else 10**_LONGEST_LENGTH
+        if most and call.size > most:
+            call.refused_by = "body_limit"
+            raise _too_large(most)
+
+    def _start(self, message: Message) -> Message:
+        call, shell = self.call, self.shell
+        if call.status:
+            self.verdict = defect()
+            _log.error("the application began a second response", code=self.verdict.code)
+            raise RuntimeError("a response has begun already: there cannot be a second")
+        # A copy: a response object may be sent more than once.
+        headers = [each for each in message.get("headers", ()) if len(each[0]) != 6 or each[0].lower() != b"server"]
+        if shell.gzip_min_size and call.protocol == "http":
+            compression.vary(headers, shell.gzip_min_size)
+        self._dress(message["status"], headers)
+        self._trailers = message.get("trailers", False)
+        if self._timer is not None:
+            self._arm()
+        return {**message, "headers": headers}
+
+    def _dress(self, status: int, headers: MutableHeaders) -> None:
+        """Let the controls see the headers of what is sent now, and note that it is."""
+        call, shell = self.call, self.shell
+        call.status = status
+        if not call.route:
+            call.route = shell.route_of(self.scope)
+        shell.respond(call, headers)
+        self._headers = headers
+        call.first_byte = self._touched = shell.clock()
+
+    async def _finish(self, message: Message) -> None:
+        self._sent_last = True
+        self._touched = self.shell.clock()
+        await self._send(message)
+        self.call.complete = True
+        self.call.ended = self.shell.clock()
+
+    async def _reply(self, status: int, headers: MutableHeaders, body: bytes, *, linger: bool = False) -> None:
+        """Send a whole answer. With `linger`, read on before its end, so that the caller reads it."""
+        if status not in _NO_BODY and not any(name == b"content-length" for name, _ in headers):
+            headers.append((b"content-length", str(len(body)).encode()))
+        self._dress(status, headers)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        if self.call.method == "HEAD":
+            body = b""
+        if body:
+            self.call.messages_out, self.call.bytes_out = 1, len(body)
+        if linger:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await self._discard()
+            body = b""
+        await self._finish({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _discard(self) -> None:
+        """Read on for a while: a client cut off while it sends sees a reset connection instead of the answer."""
+        if self._body_ended or (b"expect" in self.call.headers and not self.call.bytes_in):
+            return
+        left = max(self.shell.max_body_size, _DISCARDED_BYTES)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                message = await self._inbox.retire() if self._inbox is not None else None
+                while left > 0:
+                    message = message or await self._receive()
+                    if not message.get("more_body", False):
+                        return
+                    left -= len(message.get("body", b""))
+                    message = None
+
+    def _judge(self, error: BaseException | None) -> Fault | None:
+        """What the call ends with; None when all was sent. Raises what is not ours to answer."""
+        self.release(error)
+        if self.call.complete:
+            if error is not None:
+                self._tell_late(error)
+            return None
+        if self.verdict is not None:
+            return self.verdict
+        fault = fault_of(error) or defect()
+        if error is None:
+            _log.error("the application left its answer unfinished", code=fault.code)
+        elif self.call.kept(TOLD) is not error:
+            tell(fault, error)
+        return fault
+
+    def _tell_late(self, error: BaseException) -> None:
+        """What went wrong after the answer was complete is for the log alone."""
+        if self.call.kept(TOLD) is not error:
+            _log.error("failed after the answer", code="internal", exc_info=error)
+
+    async def _end(self, fault: Fault | None) -> None:
+        """Answer with the fault, or end with it what has begun."""
+        if fault is None:
+            return
+        call = self.call
+        call.fault, call.code = fault, fault.kind
+        if self.gone:
+            call.status = call.status or CLIENT_WENT_AWAY
+            return
+        begun = bool(call.status)
+        try:
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                if begun:
+                    await self._break_off(fault)
+                else:
+                    await self._refuse(fault)
+        except (TimeoutError, OSError):
+            if begun:
+                raise ResponseCutError(f"request {call.request_id}: the answer was cut short") from None
+
+    async def _refuse(self, fault: Fault) -> None:
+        status, headers, body = refusals.refusal(self.call, fault)
+        linger = fault.code == "body_too_large"
+        if linger and self.scope.get("http_version", "1.1").startswith("1"):
+            headers.append((b"connection", b"close"))
+        await self._reply(status, headers, body, linger=linger)
+
+    async def _break_off(self, fault: Fault) -> None:
+        words = refusals.last_words(self.call, fault, self._headers, self._last)
+        if words is None or self._sent_last:
+            raise ResponseCutError(f"request {self.call.request_id}: the answer was cut short ({fault.code})") from None
+        self.call.messages_out += 1
+        self.call.bytes_out += len(words)
+        self._sent_last = True
+        await self._send({"type": "http.response.body", "body": words, "more_body": False})
+        self.call.ended = self.shell.clock()
+
+    def _settle(self) -> None:
+        call, shell = self.call, self.shell
+        self.close()
+        if not call.ended:
+            call.ended = shell.clock()
+        if not call.status:
+            call.status, call.code = CLIENT_WENT_AWAY, "CANCELLED"
+        elif call.status >= 400 and call.code == "OK":
+            call.code = code_of_status(call.status)
+        if not call.route:
+            call.route = shell.route_of(self.scope)
+        shell.pipeline.settle(call, shell.failed)
+
+
+def _ends(message: Message) -> bool:
+    """Whether a message which is neither start nor body ends the answer."""
+    kind = message["type"]
+    if kind == "http.response.trailers":
+        return not message.get("more_trailers", False)
+    return kind == "http.response.pathsend" or (
+        kind == "http.response.zerocopysend" and not message.get("more_body", False)
+    )
+
+
+def _too_large(most: int) -> Fault:
+    return ResourceExhausted(f"the request body is larger than {most} bytes", code="body_too_large")

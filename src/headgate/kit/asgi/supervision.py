@@ -1,0 +1,235 @@
+"""What is the same for requests and sockets: one deadline timer, a watch on the caller, exact cancellation.
+
+A call costs no timer and no task of its own while it is young: a ticker looks at all calls of its loop that
+have been running for a while, with one timer for all of them. Only those get a timer, re-armed for whichever
+deadline is next when it fires, and an inbox that notices when the caller leaves.
+"""
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import Message, Receive, Scope, Send
+
+from headgate.kit.asgi.inbox import DISCONNECTS, Inbox
+from headgate.kit.controls.call import Call
+from headgate.kit.controls.faults import Cancelled, DeadlineExceeded, Fault
+
+if TYPE_CHECKING:
+    from headgate.kit.asgi.shell import Shell
+
+_FOREVER: Final = math.inf
+
+
+class Ticker:
+    """Calls the `tick` of supervised calls once they are between `period` and twice that many seconds old."""
+
+    __slots__ = ("_loop", "_old", "_timer", "_young", "period")
+
+    def __init__(self, period: float) -> None:
+        self.period = period
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._young: set[Supervised] = set()
+        self._old: set[Supervised] = set()
+
+    def add(self, supervised: "Supervised", loop: asyncio.AbstractEventLoop) -> set["Supervised"]:
+        """Take a call in. Returns the set to take it out of when it is over."""
+        if loop is not self._loop:
+            self._loop, self._timer, self._young, self._old = loop, None, set(), set()
+        if self._timer is None:
+            self._timer = loop.call_later(self.period, self._turn, loop)
+        self._young.add(supervised)
+        return self._young
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            return
+        due, self._old, self._young = self._old, self._young, set()
+        self._timer = loop.call_later(self.period, self._turn, loop) if self._old else None
+        for supervised in due:
+            supervised.tick()
+
+
+class Supervised:
+    """A call under way. Subclasses speak HTTP or WebSocket."""
+
+    __slots__ = (
+        "_bucket",
+        "_cancels",
+        "_cancels_before",
+        "_direct",
+        "_inbox",
+        "_loop",
+        "_over",
+        "_receive",
+        "_send",
+        "_task",
+        "_timer",
+        "_touched",
+        "call",
+        "gone",
+        "scope",
+        "shell",
+        "verdict",
+    )
+
+    def __init__(self, shell: "Shell", scope: Scope, receive: Receive, send: Send, call: Call) -> None:
+        self.shell = shell
+        self.scope = scope
+        self.call = call
+        self.verdict: Fault | None = None
+        """Why the shell ends this call; from then on nothing the application sends goes out."""
+        self.gone = False
+        """Whether the caller went away."""
+        self._receive = receive
+        self._send = send
+        self._inbox: Inbox | None = None
+        self._direct = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._touched = call.started
+        self._cancels = 0
+        self._over = False
+        loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("the shell must run in a task")
+        self._task = task
+        self._cancels_before = task.cancelling()
+        self._bucket = shell.ticker.add(self, loop)
+
+    def begun(self) -> bool:
+        """Whether the answer has begun, so that the deadline for its first byte is kept."""
+        return self.call.status != 0
+
+    def settled(self) -> bool:
+        """Whether nothing more can come: deadlines and the caller no longer matter."""
+        return self.call.complete
+
+    def may_watch(self) -> bool:
+        """Whether the inbox may read ahead now."""
+        return self._direct == 0
+
+    def admitted(self) -> None:
+        """The budget is known now. Deadlines too near for the ticker get their timer at once."""
+        call = self.call
+        budget, near = call.budget, 2 * self.shell.ticker.period
+        for seconds in (budget.first_byte, budget.idle, budget.total):
+            if seconds is not None and seconds < near:
+                self._arm()
+                return
+        if call.deadline is not None and call.deadline < call.started + near:
+            self._arm()
+
+    def tick(self) -> None:
+        """Look after the call: end it when its time is up, else come back at the next deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._over or self.settled():
+            return
+        if self._cancels or self.gone:
+            self._cancel()  # it did not obey yet, or did not end after it was told that its caller left
+            self._timer = self._loop.call_later(self.shell.grace, self.tick)
+            return
+        due, why = self._next()
+        if due <= self.shell.clock():
+            self.verdict = DeadlineExceeded(why, code="request_timeout", hint="ask for less at a time")
+            self.call.refused_by = "deadline"
+            self._cancel()
+            self._timer = self._loop.call_later(self.shell.grace, self.tick)
+            return
+        self._arm(due)
+        if self._inbox is None:
+            self._inbox = Inbox(self._receive, self.left)
+        if self.may_watch():
+            self._inbox.start()
+
+    def left(self, heard: bool) -> None:
+        """The caller went away. An application that was told may tidy up for a while; another is cancelled."""
+        if self._over or self.gone or self.settled():
+            return
+        self.gone = True
+        self.verdict = self.verdict or Cancelled("the caller went away")
+        if self._timer is not None:
+            self._timer.cancel()
+        if not heard:
+            self._cancel()
+        self._timer = self._loop.call_later(self.shell.grace, self.tick)
+
+    async def receive(self) -> Message:
+        """Give the application what the server has to say; through the inbox once there is one."""
+        if self._inbox is not None and self._direct == 0:
+            self._inbox.start()
+            message = await self._inbox.receive()
+        else:
+            self._direct += 1
+            try:
+                message = await self._receive()
+            finally:
+                self._direct -= 1
+                if self._inbox is not None and self._direct == 0:
+                    self._inbox.start()
+            if message["type"] in DISCONNECTS:
+                if self._inbox is not None:
+                    self._inbox.gone(message)
+                self.left(True)
+        self.took(message)
+        return message
+
+    def took(self, message: Message) -> None:
+        """Count a message that the application is about to get. Raises the fault it gets instead."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Supervise no more."""
+        self._over = True
+        self._bucket.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._inbox is not None:
+            self._inbox.stop()
+
+    def release(self, error: BaseException | None) -> None:
+        """The application is done, or raised `error`. Raises what is not ours: another's cancellation, an exit."""
+        self.close()
+        task = self._task
+        for _ in range(self._cancels):
+            task.uncancel()
+        self._cancels = 0
+        foreign = task.cancelling() > self._cancels_before
+        if error is not None and not isinstance(error, Exception):
+            if foreign or self.verdict is None or not isinstance(error, asyncio.CancelledError):
+                raise error
+        elif foreign:
+            raise asyncio.CancelledError
+
+    def _cancel(self) -> None:
+        self._cancels += 1
+        self._task.cancel()
+
+    def _arm(self, due: float | None = None) -> None:
+        """Come back when the next deadline is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is None:
+            due, _ = self._next()
+        if due < _FOREVER:
+            self._timer = self._loop.call_later(max(0.0, due - self.shell.clock()), self.tick)
+
+    def _next(self) -> tuple[float, str]:
+        """When the next deadline is, and what to say when it is missed."""
+        call, budget = self.call, self.call.budget
+        due, why = _FOREVER, ""
+        if not self.begun():
+            if budget.first_byte is not None:
+                due, why = call.started + budget.first_byte, f"no answer within {budget.first_byte:g} s"
+        elif budget.idle is not None:
+            due, why = self._touched + budget.idle, f"nothing was sent for {budget.idle:g} s"
+        if budget.total is not None and call.started + budget.total < due:
+            due, why = call.started + budget.total, f"not done within {budget.total:g} s"
+        if call.deadline is not None and call.deadline < due:
+            due, why = call.deadline, "not done within the time the caller gave"
+        return due, why
