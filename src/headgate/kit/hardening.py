@@ -101,7 +101,7 @@ class DeadlineSettings(ProfileSettings):
     total_timeout: Seconds = 3_600.0
     """Longest a call may take in all, streams included; 0 is without limit."""
     untimed_paths: Words = ()
-    """Path prefixes without any of the three."""
+    """Prefixes of paths, or full names of RPCs, without any of the three."""
     timeout_header: str = Field(default="x-request-timeout-ms", pattern=r"^[a-z0-9-]{0,64}$")
     """Request header with which a caller may ask for less time, in milliseconds; "" reads none."""
 
@@ -155,8 +155,16 @@ class IdentitySettings(ProfileSettings):
     """Difference between clocks that is forgiven."""
     jwks_ttl: Seconds = 300.0
     """How long the issuer's keys are used before they are fetched again; an unknown key id fetches sooner."""
+    jwt_tenant_claim: str = ""
+    """Claim that every token must carry, and that becomes the principal's tenant; "" asks for none."""
     mtls_identity: bool = True
     """Whether a verified client certificate makes a principal, by its SPIFFE id, else its first DNS name."""
+    mtls_trust_domains: Words = ()
+    """SPIFFE trust domains whose certificates are accepted; none accepts every certificate that was verified."""
+    mtls_scopes: Words = ()
+    """Scopes by certificate, such as `spiffe://shop.example/orders=orders:read|orders:write`."""
+    access_rules: Words = ()
+    """Scopes that calls need, such as `POST /orders/{id}=orders:write` or `/shop.v1.Orders/*=orders:read`."""
     allow_anonymous: bool = False
     """Whether callers without any identity are served although keys, tokens or certificates are configured."""
     public_paths: Words = ()

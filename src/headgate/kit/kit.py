@@ -1,0 +1,264 @@
+"""The kit of a process: settings turned into controls, and the parts that its protocols share.
+
+    kit = Kit()                                             # settings from the environment, .env and a file
+    app = kit.harden(app)                                   # FastAPI, Litestar, Quart, Starlette, any ASGI
+    rpc = kit.grpc_server(lambda server: add_OrdersServicer_to_server(Orders(), server))
+    sys.exit(kit.run(app, rpc))                             # until SIGTERM
+
+One limiter, one set of keys, one registry of metrics: a caller's budget is the same over HTTP and gRPC.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import ASGIApp
+
+from headgate.kit import policies
+from headgate.kit.asgi.health import Health
+from headgate.kit.asgi.shell import Shell
+from headgate.kit.controls.access import parse_rules
+from headgate.kit.controls.call import OVER_HTTP, Control, Pipeline
+from headgate.kit.controls.certificates import certificate_of_scope
+from headgate.kit.controls.identity import Authenticator
+from headgate.kit.controls.rate import Store
+from headgate.kit.current import current_call
+from headgate.kit.hardening import (
+    HardeningSettings,
+    IdentitySettings,
+    LimitSettings,
+    ObserveSettings,
+    ResilienceSettings,
+    ServeSettings,
+    WebSettings,
+)
+from headgate.kit.limits.limiter import open_store
+from headgate.kit.observe.logs import configure_logs
+from headgate.kit.observe.metrics import Metrics
+from headgate.kit.resilience.breaker import Breakers
+from headgate.kit.resilience.cache import FlowCache
+from headgate.kit.resilience.http import HttpClients
+from headgate.kit.serve.engines import HttpLimits
+from headgate.kit.settings import Settings
+from headgate.kit.table import Parts, controls
+
+if TYPE_CHECKING:
+    from headgate.kit.grpc.registry import Register
+    from headgate.kit.grpc.server import GrpcServer
+
+
+class Kit:
+    """The parts of one process.
+
+    Settings without a group leave out what that group is about. `authenticators` are asked besides those of the
+    settings; `rules` are scopes by path or RPC, `public` paths without identity, `more` controls of one's own
+    behind the kit's. Nothing is connected or listened to before the first use. Raises InvalidArgument for
+    settings that cannot be.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        authenticators: Iterable[Authenticator] = (),
+        rules: Mapping[str, str | Iterable[str]] | None = None,
+        public: Iterable[str] = (),
+        health: Health | None = None,
+        metrics: Metrics | None = None,
+        more: Iterable[Control] = (),
+    ) -> None:
+        self.settings = settings = settings if settings is not None else HardeningSettings.load()
+        self.health = health or Health()
+        self.metrics = metrics or Metrics()
+        self.store = _store(settings)
+        self.controls = controls(settings, self._parts(tuple(authenticators), rules or {}, tuple(public)), more)
+        self._clients: HttpClients | None = None
+        self._breakers: Breakers | None = None
+        self._caches: list[FlowCache] = []
+        self._users = 0
+
+    def harden(self, app: ASGIApp, *, rpc: "GrpcServer | None" = None) -> Shell:
+        """`app` with every control round it. With `rpc`, its services also answer gRPC-Web and Connect here."""
+        settings = self.settings
+        size = settings.max_body_size if isinstance(settings, WebSettings) else 0
+        return Shell(
+            self._with_rpc(app, rpc),
+            Pipeline(self.controls, OVER_HTTP),
+            max_body_size=size,
+            max_message_size=size,
+            gzip_min_size=settings.gzip_min_size if isinstance(settings, WebSettings) else 0,
+            lifespan=self,
+            certificate_of=certificate_of_scope if _mtls(settings) else None,
+        )
+
+    def grpc_server(self, *services: "Register", **options: Any) -> "GrpcServer":
+        """A gRPC server whose calls pass the same controls. `options` are those of `headgate.kit.grpc`'s."""
+        from headgate.kit.grpc.server import Transport, grpc_server
+
+        settings = self.settings
+        serve = settings if isinstance(settings, ServeSettings) else None
+        given: dict[str, Any] = {
+            "services": services,
+            "health": self.health,
+            "transport": Transport(
+                max_receive=settings.max_body_size if isinstance(settings, WebSettings) else 0,
+                keepalive=serve.grpc_keepalive if serve else 60.0,
+                reuse_port=bool(serve and serve.workers > 1),
+            ),
+            "reflection": isinstance(settings, WebSettings) and settings.debug,
+        }
+        if serve:
+            given |= {"host": serve.host, "port": serve.grpc_port}
+        return grpc_server(Pipeline(self.controls, frozenset(("grpc",))), **(given | options))
+
+    def breakers(self) -> Breakers:
+        """A breaker for each target that is called. With `cb_enabled` off they never open."""
+        if self._breakers is None:
+            self._breakers = Breakers(policies.breaker_policy(self._resilience()))
+        return self._breakers
+
+    def http(self) -> HttpClients:
+        """The shared HTTP client: `kit.http().client()`, with pool, breakers, retries and the caller's deadline."""
+        if self._clients is None:
+            settings = self._resilience()
+            self._clients = HttpClients(
+                policies.http_policy(settings),
+                breaker=policies.breaker_policy(settings) if settings.cb_enabled else None,
+                retry=policies.retry_policy(settings),
+                headers=outgoing_headers,
+                remaining=remaining_time,
+            )
+        return self._clients
+
+    def cache(self) -> FlowCache:
+        """A new cache for results, shared with other replicas when `cache_redis_url` is set."""
+        settings = self._resilience()
+        cache = FlowCache(policies.cache_policy(settings), shared=policies.shared_store(settings))
+        self._caches.append(cache)
+        return cache
+
+    async def serve(self, app: ASGIApp | None = None, rpc: "GrpcServer | None" = None) -> int:
+        """Serve until SIGTERM or SIGINT. Returns the exit code. `app` is hardened first, if it is not."""
+        from headgate.kit.serve.lifecycle import serve
+
+        settings = self.settings if isinstance(self.settings, ServeSettings) else HardeningSettings()
+        hardened = app if isinstance(app, Shell) else self.harden(app or _nothing, rpc=rpc)
+        return await serve(
+            hardened,
+            grpc=rpc,
+            server=settings.server,
+            host=settings.host,
+            port=settings.port,
+            grpc_port=settings.grpc_port,
+            tls=policies.tls_files(settings),
+            limits=HttpLimits(keep_alive_seconds=settings.keep_alive_timeout),
+            health=self.health,
+            shutdown_delay=settings.shutdown_delay,
+            shutdown_grace=settings.shutdown_grace,
+        )
+
+    def run(self, app: ASGIApp | None = None, rpc: "GrpcServer | None" = None) -> int:
+        """`serve` in an event loop of its own, with logs as the settings say."""
+        from headgate.kit.serve.loop import run
+
+        if isinstance(self.settings, ObserveSettings):
+            configure_logs(self.settings.log_level, self.settings.log_format)
+        return run(self.serve(app, rpc))
+
+    async def on_startup(self) -> None:
+        """An application of this kit starts."""
+        self._users += 1
+
+    async def on_shutdown(self) -> None:
+        """It has stopped; with the last one connections to others are closed."""
+        self._users -= 1
+        if self._users <= 0:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close connections to others: the limits' store, caches, HTTP."""
+        closing: list[Callable[[], Awaitable[None]]] = [cache.aclose for cache in self._caches]
+        if self._clients is not None:
+            closing.append(self._clients.aclose)
+        if (close := getattr(self.store, "aclose", None)) is not None:
+            closing.append(close)
+        for each in closing:
+            await each()
+
+    def _parts(
+        self,
+        authenticators: tuple[Authenticator, ...],
+        rules: Mapping[str, str | Iterable[str]],
+        public: tuple[str, ...],
+    ) -> Parts:
+        settings = self.settings
+        if isinstance(settings, IdentitySettings):
+            authenticators += policies.known_authenticators(settings, mtls=_mtls(settings))
+            rules = {**parse_rules(settings.access_rules), **rules}
+            public += settings.public_paths
+        return Parts(
+            health=self.health,
+            metrics=self.metrics,
+            store=self.store,
+            authenticators=authenticators,
+            rules=rules,
+            public=public,
+        )
+
+    def _resilience(self) -> ResilienceSettings:
+        return self.settings if isinstance(self.settings, ResilienceSettings) else HardeningSettings()
+
+    def _with_rpc(self, app: ASGIApp, rpc: "GrpcServer | None") -> ASGIApp:
+        if rpc is None or (isinstance(self.settings, ServeSettings) and not self.settings.grpc_web):
+            return app
+        from headgate.kit.grpc.dispatch import RpcOverHttp
+
+        return RpcOverHttp(rpc.registry, app)
+
+
+def harden(app: ASGIApp, settings: Settings | None = None, **choices: Any) -> Shell:
+    """`app` with every control round it: the kit in one line. `choices` are those of `Kit`."""
+    return Kit(settings, **choices).harden(app)
+
+
+def outgoing_headers() -> dict[str, str]:
+    """What a call to others passes on of the call being served: its id and its trace."""
+    call = current_call()
+    if call is None:
+        return {}
+    headers = {"x-request-id": call.request_id}
+    if call.trace is not None:
+        headers["traceparent"] = call.trace.traceparent
+        if call.trace.state:
+            headers["tracestate"] = call.trace.state
+    return headers
+
+
+def remaining_time() -> float | None:
+    """Seconds left of the call being served; None without a deadline."""
+    call = current_call()
+    return None if call is None or call.deadline is None else call.deadline - time.monotonic()
+
+
+def _store(settings: Settings) -> Store:
+    if not isinstance(settings, LimitSettings):
+        return open_store()
+    url = settings.rate_limit_redis_url
+    return open_store(
+        url.get_secret_value() if url else "",
+        store_down=settings.rate_limit_store_down,
+        timeout=settings.rate_limit_store_timeout,
+        max_keys=settings.rate_limit_max_keys,
+    )
+
+
+def _mtls(settings: Settings) -> bool:
+    return isinstance(settings, ServeSettings) and settings.tls_client_ca is not None
+
+
+async def _nothing(scope: Any, _receive: Any, send: Any) -> None:
+    """An application of no routes, for services that only speak gRPC."""
+    from starlette.responses import Response
+
+    if scope["type"] == "http":
+        await Response(status_code=404)(scope, _receive, send)
