@@ -1,0 +1,82 @@
+"""What an exception of a handler becomes: a status the caller may see, and a line in the log for the rest."""
+
+from typing import Final
+
+import structlog
+from pydantic import ValidationError
+
+from headgate.kit.asgi.problems import STATUS, defect, status_of
+from headgate.kit.controls.call import Answer, Call
+from headgate.kit.controls.codes import code_of_status
+from headgate.kit.controls.faults import Fault, InvalidArgument, Unimplemented
+from headgate.kit.controls.validation import violations_of
+from headgate.kit.grpc.context import RpcContext
+from headgate.kit.grpc.status import FAULTS
+
+_log = structlog.get_logger("headgate.grpc")
+_SERVER_ERROR: Final = 500
+
+
+def conclude(context: RpcContext, error: Exception) -> None:
+    """Make `error`, raised instead of a response, the outcome of the call."""
+    call = context.call
+    if context.aborted is not None:
+        if error is not context.aborted:
+            _log.warning("raised after abort", code=context.kind, exc_info=error, **_where(call))
+    elif isinstance(error, Fault):
+        tell_fault(call, error)
+        context.fail(error)
+    elif isinstance(error, ValidationError):
+        context.fail(_invalid(error))
+    elif context.kind != "OK":
+        # The handler chose a status and then raised: as in grpc.aio the status holds. The text stays here.
+        _log.error("call failed", code=context.kind, exc_info=error, **_where(call))
+    else:
+        _log.error("call failed", code="internal", exc_info=error, **_where(call))
+        context.fail(defect())
+
+
+def tell_fault(call: Call, fault: Fault) -> None:
+    """Log a fault that says more than the caller is told, or that is a defect."""
+    if call.refused_by:
+        if fault.internal:
+            _log.info("call refused", code=fault.code, by=call.refused_by, internal=fault.internal, **_where(call))
+    elif status_of(fault) >= _SERVER_ERROR:
+        _log.error(
+            "call failed",
+            code=fault.code,
+            reason=fault.message,
+            internal=fault.internal,
+            exc_info=fault,
+            **_where(call),
+        )
+    elif fault.internal:
+        _log.info("call refused", code=fault.code, reason=fault.message, internal=fault.internal, **_where(call))
+
+
+def tell_defect(call: Call, error: BaseException) -> None:
+    """Log what a control raised while the call was settled."""
+    _log.error("settling failed", exc_info=error, **_where(call))
+
+
+def status_of_kind(kind: str) -> int:
+    """The HTTP status a code maps to."""
+    return 200 if kind == "OK" else STATUS[kind]
+
+
+def refuse_answer(answer: Answer | None) -> None:
+    """Raise the fault nearest to a control's answer: RPCs know no others."""
+    if answer is not None:
+        made = FAULTS.get(code_of_status(answer.status), Unimplemented)
+        raise made("answered without the method", code="answered_by_control")
+
+
+def _where(call: Call) -> dict[str, str]:
+    return {"method": call.route, "request_id": call.request_id}
+
+
+def _invalid(error: ValidationError) -> Fault:
+    found = violations_of(error)
+    first = f"{found[0].pointer} {found[0].message}".strip() if found else "the request is not valid"
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return InvalidArgument(first + more, violations=found)
