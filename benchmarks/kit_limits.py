@@ -25,7 +25,8 @@ from headgate.testing.valkey import running_valkey
 
 ROUNDS = 7
 HITS = 20_000
-TRIPS = 1_500
+TRIPS = 100
+TURNS = 75
 CLIENTS = 1_000_000
 WARM = 600_000
 LIMIT = 5_000
@@ -78,7 +79,7 @@ def _in_memory() -> list[Measure]:
 async def _trips(acts: Sequence[Callable[[], Awaitable[object]]]) -> list[float]:
     """Median microseconds of each act, measured in turns so that noise meets all of them."""
     rounds: list[list[float]] = [[] for _ in acts]
-    for _ in range(ROUNDS):
+    for _ in range(TURNS):
         for act, times in zip(acts, rounds, strict=True):
             started = time.perf_counter()
             for _ in range(TRIPS):
@@ -102,7 +103,7 @@ async def _in_valkey(url: str) -> list[Measure]:
     await store.aclose()
     return [
         at_most("hit in Valkey, against PING", hit / ping, "times", 3.0),
-        at_most("two budgets at once, against one", both / hit, "times", 1.6),
+        at_most("two budgets at once, against one", both / hit, "times", 1.8),
         observed("hit in Valkey", hit, "us"),
         observed("hits a second, 50 at a time", rate, "/s"),
     ]

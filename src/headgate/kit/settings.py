@@ -5,13 +5,18 @@ file named by `--config` or `HEADGATE_CONFIG_FILE`, else `headgate.toml` in the 
 in the working directory, the default.
 
 `Settings.load` reads all of these; the constructor reads none, its arguments count as flags. A key of
-the file that no class knows is refused; a `HEADGATE_*` variable that none knows is warned about.
+the file that no class knows is refused; a `HEADGATE_*` variable that none knows is warned about. A class may set
+another prefix in its `model_config`; one whose prefix is "" cannot tell a misspelt variable from anybody else's.
+
+    settings = ShopSettings.from_command_line(prog="shop")    # python -m shop --port 8081 --config shop.toml
 
     InvalidArgument
     ├── config_file_unreadable   the file named is not there, or cannot be read
     ├── config_file_malformed    it is not TOML
     ├── unknown_setting          it holds a key that is no setting
-    └── invalid_setting          a value is not allowed; says which, from where, and what is
+    ├── invalid_setting          a value is not allowed; says which, from where, and what is
+    ├── unknown_flag             the command line holds what is no flag
+    └── invalid_flag             a flag lacks its value, or its file cannot be read
 """
 
 import logging
@@ -38,7 +43,6 @@ from headgate.kit.controls.redaction import MASK, redact_text
 from headgate.kit.controls.validation import allowed_values, did_you_mean, nearest, violations_of
 
 PREFIX: Final = "HEADGATE_"
-CONFIG_FILE_VARIABLE: Final = "HEADGATE_CONFIG_FILE"
 DEFAULT_CONFIG_FILE: Final = "headgate.toml"
 DOTENV_FILE: Final = ".env"
 
@@ -72,9 +76,14 @@ class Explained:
     flag: str
 
 
-def variable_of(name: str) -> str:
-    """The environment variable of a setting."""
-    return PREFIX + name.upper()
+def variable_of(name: str, settings: type["Settings"] | None = None) -> str:
+    """The environment variable of a setting, with the prefix of its class."""
+    return (PREFIX if settings is None else prefix_of(settings)) + name.upper()
+
+
+def prefix_of(settings: type["Settings"]) -> str:
+    """What the variables of a class begin with, in upper case."""
+    return (settings.model_config.get("env_prefix") or "").upper()
 
 
 def flag_of(name: str) -> str:
@@ -83,7 +92,7 @@ def flag_of(name: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Base of all settings classes. Fields are flat scalars, each with a docstring and, unless None, a default.
+    """Base of all settings classes. Fields are flat scalars or lists of words, each with a docstring and a default.
 
     Put `json_schema_extra={"default_text": "..."}` on a field whose default depends on the machine.
     """
@@ -127,7 +136,7 @@ class Settings(BaseSettings):
         with our prefix that are no settings. Raises InvalidArgument (codes in the module docstring).
         """
         known: list[type[Settings]] = [cls, *beside]
-        file, content = _read_file(config)
+        file, content = _read_file(config, variable_of("config_file", cls))
         _refuse_unknown(file, content, known)
         values: dict[str, Any] = {}
         origins: dict[str, Origin] = {}
@@ -146,6 +155,20 @@ class Settings(BaseSettings):
         settings._origins = origins
         return settings
 
+    @classmethod
+    def from_command_line(
+        cls, argv: Sequence[str] | None = None, *, prog: str | None = None, description: str | None = None
+    ) -> Self:
+        """`load`, with flags from `argv` (the process's own unless given) and the file from its `--config`.
+
+        Each setting has a flag; a secret has one that names a file which holds it, since other users can see a
+        command's flags. Raises InvalidArgument; `--help` prints all flags and raises SystemExit.
+        """
+        from headgate.kit.flags import parse_flags
+
+        flags, config = parse_flags(cls, argv, prog=prog, description=description)
+        return cls.load(flags, config=config)
+
     def origins(self) -> dict[str, Origin]:
         """Where each setting's value came from."""
         given = {name: Origin("flag", flag_of(name)) for name in self.model_fields_set}
@@ -163,8 +186,8 @@ class Settings(BaseSettings):
                 value=_shown(getattr(self, name)),
                 origin=origins[name],
                 description=" ".join((info.description or "").split()),
-                allowed=allowed_values(type(self), name),
-                variable=variable_of(name),
+                allowed=allowed_here(type(self), name),
+                variable=variable_of(name, type(self)),
                 flag=flag_of(name),
             )
             for name, info in type(self).model_fields.items()
@@ -176,17 +199,25 @@ def is_secret(info: FieldInfo) -> bool:
     return info.annotation is SecretStr or SecretStr in getattr(info.annotation, "__args__", ())
 
 
+def allowed_here(settings: type[Settings], name: str) -> str:
+    """What a setting takes, in words."""
+    allowed = allowed_values(settings, name)
+    return f"{allowed}, separated by commas" if allowed.startswith("a list") else allowed
+
+
 def _shown(value: Any) -> str | int | float | bool | None:
     if isinstance(value, SecretStr):
         return MASK
+    if isinstance(value, tuple | list):
+        return redact_text(",".join(map(str, value)))
     return value if value is None or isinstance(value, bool | int | float) else redact_text(str(value))
 
 
-def _read_file(config: Path | None) -> tuple[Path, Mapping[str, Any]]:
+def _read_file(config: Path | None, variable: str) -> tuple[Path, Mapping[str, Any]]:
     """The configuration file and what it holds; the default one need not be there."""
-    named = config or (Path(text) if (text := os.environ.get(CONFIG_FILE_VARIABLE)) else None)
+    named = config or (Path(text) if (text := os.environ.get(variable)) else None)
     file = named or Path(DEFAULT_CONFIG_FILE)
-    by = "--config" if config else CONFIG_FILE_VARIABLE
+    by = "--config" if config else variable
     try:
         return file, tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -235,7 +266,7 @@ def _from_environment(
 ) -> Iterable[tuple[str, Any, Origin]]:
     _warn_about_unknown(os.environ, known, others, "")
     for name, value in EnvSettingsSource(cls)().items():
-        yield name, value, Origin("environment", variable_of(name))
+        yield name, value, Origin("environment", variable_of(name, cls))
 
 
 def _from_dotenv(
@@ -250,9 +281,11 @@ def _from_dotenv(
 def _warn_about_unknown(
     variables: Iterable[str], known: Sequence[type[Settings]], others: Collection[str], where: str
 ) -> None:
-    names = {variable_of(name) for name in _names(known)} | {CONFIG_FILE_VARIABLE, *others}
+    prefix = prefix_of(known[0])
+    names = {variable_of(name, settings) for settings in known for name in (*settings.model_fields, "config_file")}
+    names.update(others)
     for variable in variables:
-        if variable.startswith(PREFIX) and variable not in names:
+        if prefix and variable.startswith(prefix) and variable not in names:
             _warn_once(variable, nearest(variable, names), where)
 
 
@@ -266,13 +299,13 @@ def _refusal(
 ) -> InvalidArgument:
     violations = []
     for violation in violations_of(error, model=cls):
-        name = violation.pointer[1:]
+        name = violation.pointer[1:].partition("/")[0]
         info = cls.model_fields.get(name)
         if info is None:
             violations.append(violation)
             continue
         origin = origins.get(name, DEFAULT)
-        held = "a secret" if is_secret(info) else f"'{redact_text(str(values.get(name, info.default)))}'"
+        held = "a secret" if is_secret(info) else f"'{_shown(values.get(name, info.default))}'"
         violations.append(
             Violation(violation.pointer, f"{name}: {origin} is {held}, but it {violation.message}", violation.hint)
         )
