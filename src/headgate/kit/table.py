@@ -97,7 +97,7 @@ def _probes(settings: Settings, parts: Parts) -> Control | None:
         parts.health.report,
         orjson.dumps,
         live=settings.probes,
-        metrics=parts.metrics.exposition if settings.metrics_enabled else None,
+        metrics=parts.metrics.expose if settings.metrics_enabled else None,
         metrics_path=settings.metrics_path,
         metrics_public=settings.metrics_public,
         scraper=lambda token: bool(expected) and compare_digest(token.encode(), expected.encode()),

@@ -1,7 +1,7 @@
 """What every hardened service promises over HTTP, whatever it does."""
 
 from headgate.testing.conformance.suite import Target, check
-from headgate.testing.conformance.wire import ask, client, expect, expect_dressed, expect_problem, head, raw
+from headgate.testing.conformance.wire import ask, client, expect, expect_dressed, expect_problem, final, head, raw
 
 NOWHERE = "/conformance-nowhere"
 
@@ -54,7 +54,7 @@ async def check_head(target: Target) -> None:
 async def check_announced_body(target: Target) -> None:
     """A body announced as too large is refused before it is read."""
     request = head(target, "POST", NOWHERE, f"Content-Length: {target.max_body_size + 1}", "Expect: 100-continue")
-    answer = await raw(target, request)
+    answer = final(await raw(target, request))
     expect(b" 413 " in answer.split(b"\r\n")[0], f"{answer[:60]!r}")
     expect(b"x-request-id" in answer.lower(), "the refusal has no request id")
 

@@ -8,7 +8,7 @@ import httpx
 
 from headgate.testing.conformance import orders
 from headgate.testing.conformance.suite import Target, check
-from headgate.testing.conformance.wire import ask, client, expect, expect_dressed, expect_problem, head, raw
+from headgate.testing.conformance.wire import ask, client, expect, expect_dressed, expect_problem, final, head, raw
 
 REQUESTS: tuple[tuple[str, str, bytes | None], ...] = (
     ("POST", "/orders", b'{"name":"tea","quantity":2}'),
@@ -101,7 +101,7 @@ async def check_chunked_body(target: Target) -> None:
     chunk = b"x" * 65_536
     body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for _ in range(target.max_body_size // len(chunk) + 2))
     request = head(target, "POST", "/orders", "Content-Type: application/json", "Transfer-Encoding: chunked")
-    answer = await raw(target, request + body + b"0\r\n\r\n")
+    answer = final(await raw(target, request + body + b"0\r\n\r\n"))
     expect(b" 413 " in answer.split(b"\r\n")[0], f"{answer[:60]!r}")
     expect(b"body_too_large" in answer, "the problem has another code")
     expect(b"content-security-policy" in answer.lower(), "the refusal lacks security headers")

@@ -77,7 +77,7 @@ async def check_rpc_fault(target: Target) -> None:
     expect(error.code().name == "NOT_FOUND", error.code().name)
     expect(error.details() == "there is no such order", error.details())
     details = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
-    expect(b"unknown_order" in details, "the details do not name the reason")
+    expect(b"UNKNOWN_ORDER" in details, "the details do not name the reason")
 
 
 @check("grpc")

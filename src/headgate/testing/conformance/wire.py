@@ -77,6 +77,12 @@ async def raw(target: Target, request: bytes, *, timeout: float = 10.0) -> bytes
         writer.close()
 
 
+def final(answer: bytes) -> bytes:
+    """The answer without `100 Continue`, which some servers send whatever becomes of the request."""
+    first, _, rest = answer.partition(b"\r\n\r\n")
+    return rest if b" 100" in first.split(b"\r\n")[0] else answer
+
+
 def head(target: Target, method: str, path: str, *headers: str) -> bytes:
     """The head of a request that closes its connection, with the target's credentials."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {urlsplit(target.url).netloc}", "Connection: close", *headers]
