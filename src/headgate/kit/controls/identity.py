@@ -92,6 +92,7 @@ class Identity(Control):
         self._own: tuple[bytes, ...] = tuple(
             dict.fromkeys(header for each in self.authenticators if (header := getattr(each, "header", b"")))
         )
+        self._several = len(self._own) > 1
         self._challenges = _challenges(self.authenticators, "")
         self._rejections = _challenges(self.authenticators, 'error="invalid_token"')
 
@@ -104,9 +105,10 @@ class Identity(Control):
         """Fill in `call.principal`; keep the fault of wrong credentials for later."""
         if call.path in self._unasked:
             return None
+        headers = call.headers
         try:
-            if self._presented_twice(call):
-                raise _ambiguous()
+            if AUTHORIZATION in headers or len(headers) != len(call.raw_headers) or self._several:
+                self._refuse_ambiguous(call)
             for authenticator, rest in self._steps:
                 found = authenticator(call)
                 if found is None:
@@ -153,21 +155,24 @@ class Identity(Control):
             headers[:] = [pair for pair in headers if pair[0] != CHALLENGE]
         headers.extend(self._challenges if fault.code == "no_credentials" else self._rejections)
 
-    def _presented_twice(self, call: Call) -> bool:
+    def _refuse_ambiguous(self, call: Call) -> None:
+        """Raise when there is more than one credential of ours; an application's own `Authorization` is none."""
         headers = call.headers
-        seen = AUTHORIZATION in headers
-        for name in self._own:
-            if name in headers:
-                if seen:
-                    return self._count(call) > 1
-                seen = True
-        return seen and len(headers) != len(call.raw_headers) and self._count(call) > 1
-
-    def _count(self, call: Call) -> int:
-        """How many credentials of ours there are; an application's own `Authorization` is none."""
-        own = sum(len(call.values(name)) for name in self._own)
+        if len(headers) == len(call.raw_headers):
+            seen = AUTHORIZATION in headers
+            for name in self._own:
+                if name in headers:
+                    if seen:
+                        break
+                    seen = True
+            else:
+                return
+        count = sum(len(call.values(name)) for name in self._own)
         values = call.values(AUTHORIZATION)
-        return own + len(values) if any(self._is_ours(value) for value in values) else own
+        if any(self._is_ours(value) for value in values):
+            count += len(values)
+        if count > 1:
+            raise _ambiguous()
 
     def _is_ours(self, authorization: bytes) -> bool:
         return authorization.partition(b" ")[0].lower() in self._schemes
