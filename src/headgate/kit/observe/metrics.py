@@ -1,53 +1,143 @@
-"""Metrics in Prometheus' text format, in a registry of our own.
+"""Metrics in Prometheus' text formats, in a registry of our own.
 
-Labels never hold what a caller can choose: a request is counted under its route's template, a known
-method and its status class, so the number of series is bounded by the code.
+Labels never hold what a caller can choose: a call is counted under its route's template, a known method and
+its code, and the number of label sets has a bound beyond which they count as "(other)".
+
+    metrics = Metrics()
+    Measure(metrics)                                       # the control which counts calls
+    Breakers(..., observer=metrics.breakers)               # rooms tell what they do
+    body, content_type = metrics.expose("application/openmetrics-text")
+
+With several workers, `PROMETHEUS_MULTIPROC_DIR` names a directory they share (`headgate.kit.observe.workers`);
+whichever is asked then answers for all of them. Exemplars are for one process only.
 """
 
-from typing import Final
+import os
+import platform
+from functools import cached_property
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+import prometheus_client.values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-UNMATCHED: Final = "(unmatched)"
+from headgate import __version__
+from headgate.kit.controls.call import Call
+from headgate.kit.observe.calls import PlainCalls, SharedCalls
+from headgate.kit.observe.observers import BreakerMetrics, Families, RetryMetrics, SafetyMetrics, StoreMetrics
+from headgate.kit.observe.series import METHODS, UNMATCHED, Bounded
+from headgate.kit.observe.workers import SHARED_DIRECTORY, collect_workers
 
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+_OPEN_METRICS: Final = "application/openmetrics-text;version=1.0.0"
+
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_MOST_REFUSALS: Final = 500
 
 
 class Metrics:
-    """The metrics of one process. Other rooms register theirs in `registry`, named `headgate_*`."""
+    """The metrics of one process. Other rooms register theirs in `registry`, named `headgate_*`.
 
-    def __init__(self) -> None:
+    `most_series` bounds the label sets of calls, `most_targets` those of each observer.
+    """
+
+    def __init__(
+        self, *, most_series: int = 2_000, most_targets: int = 200, buckets: tuple[float, ...] = _BUCKETS
+    ) -> None:
+        values: Any = prometheus_client.values
+        if SHARED_DIRECTORY in os.environ and not getattr(values.ValueClass, "_multiprocess", False):
+            # The library decides when it is imported; a forked worker learns of the directory later.
+            values.ValueClass = values.get_value_class()
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        labels = ("route", "method", "status")
-        self._requests = Counter(
-            "headgate_http_requests", "Requests answered, by route template.", labels, registry=self.registry
-        )
-        self._seconds = Histogram(
-            "headgate_http_request_seconds",
-            "Time from the request's arrival until its response was sent, by route template.",
-            labels,
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self.in_flight = Gauge(
-            "headgate_http_requests_in_flight", "Requests that are being answered.", registry=self.registry
-        )
+        families = Families(self.registry, most_targets)
+        kind = SharedCalls if SHARED_DIRECTORY in os.environ else PlainCalls
+        self._calls: PlainCalls | SharedCalls = kind(self.registry, buckets, most_series)
+        self.began = self._calls.began
+        """A call has arrived: the first of what `Measure` tells."""
+        self.stream_began = self._calls.stream_began
+        """Its answer is a stream."""
+        self._describe_rooms(families)
+        self.breakers = BreakerMetrics(families)
+        """Give it to breakers as their observer."""
+        self.retries = RetryMetrics(families)
+        """Give it to retries as their observer."""
+        self.limiter_store = StoreMetrics(families)
+        """Give it to the store of the limits as its observer."""
+        self.safety = SafetyMetrics(families)
+        """Give it to the content gate as its observer."""
 
-    def observe_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answered request. `route` is a template, "" when none matched."""
-        labels = (route or UNMATCHED, method if method in _METHODS else "OTHER", f"{status // 100}xx")
-        self._requests.labels(*labels).inc()
-        self._seconds.labels(*labels).observe(seconds)
+    def _describe_rooms(self, families: Families) -> None:
+        refusals = families.counter("refusals", "Calls refused, by the control that did.", "control", "code")
+        self._refusals = Bounded(refusals, _MOST_REFUSALS)
+        self._limiter = families.bounded_counter("limiter_decisions", "Decisions of limiters.", "limiter", "decision")
+        self._cache = families.bounded_counter("cache_events", "What caches did.", "cache", "event")
+        self._audit = families.counter("audit_records", "Records of the audit log.", "outcome")
+        self._lost_lines = families.counter("log_lines_dropped", "Lines of the log its stream did not take.")
+        build = families.gauge("build_info", "The version that runs.", "version", "python", mode="livemax")
+        build.labels(__version__, platform.python_version()).set(1)
+
+    def ended(self, call: Call, *, counted: bool, stream: bool) -> None:
+        """A call is over. `counted` whether it was told of by `began`, `stream` by `stream_began`."""
+        self._calls.ended(call, counted=counted, stream=stream)
+        if call.refused_by and call.fault is not None:
+            self._refusals.labels(call.refused_by, call.fault.code).inc()
+
+    def limiter_decision(self, limiter: str, decision: str) -> None:
+        """A limiter admitted or refused."""
+        self._limiter.labels(limiter, decision).inc()
+
+    def cache_event(self, cache: str, event: str) -> None:
+        """A cache answered, missed, waited, called, threw out: an observer of `FlowCache`."""
+        self._cache.labels(cache or "(all)", event).inc()
+
+    def audit_record(self, outcome: str) -> None:
+        """A record was `written`, `dropped` (the queue was full) or `failed` (the sink took it not)."""
+        self._audit.labels(outcome).inc()
+
+    def lost_lines(self, count: int) -> None:
+        """The log's stream did not take so many lines: for `watch_lost_lines`."""
+        self._lost_lines.inc(count)
+
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition in the format an `Accept` header asks for, OpenMetrics or plain text, and its content type."""
+        # What the library makes of the header itself is not made for every header there can be.
+        encode, content_type = choose_encoder(_OPEN_METRICS if _OPEN_METRICS.partition(";")[0] in accept else "")
+        if SHARED_DIRECTORY not in os.environ:
+            return encode(self.registry), content_type
+        return collect_workers(encode), content_type
 
     def render(self) -> bytes:
         """The exposition, to be served as `CONTENT_TYPE`."""
-        return generate_latest(self.registry)
+        return self.expose()[0]
+
+    @cached_property
+    def _http(self) -> tuple[Counter, Histogram]:
+        labels = ("route", "method", "status")
+        return (
+            Counter("headgate_http_requests", "Requests answered, by route template.", labels, registry=self.registry),
+            Histogram(
+                "headgate_http_request_seconds",
+                "Time from the request's arrival until its response was sent, by route template.",
+                labels,
+                buckets=_BUCKETS,
+                registry=self.registry,
+            ),
+        )
+
+    @cached_property
+    def in_flight(self) -> Gauge:
+        """Requests that `RequestMiddleware` is answering."""
+        return Gauge("headgate_http_requests_in_flight", "Requests that are being answered.", registry=self.registry)
+
+    def observe_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one request that `RequestMiddleware` answered. `route` is a template, "" when none matched."""
+        labels = (route or UNMATCHED, method if method in METHODS else "OTHER", f"{status // 100}xx")
+        requests, times = self._http
+        requests.labels(*labels).inc()
+        times.labels(*labels).observe(seconds)
