@@ -352,6 +352,17 @@ async def test_issuer_down(issuer, clock):
     assert issuer.asked == 1
 
 
+async def test_closing(issuer, clock):
+    """Closing the authenticator ends the fetch under way."""
+    issuer.open.clear()
+    keys = Jwks(issuer.url, clock=clock)
+    authenticator = made(clock, keys)
+    keys._start()
+    await authenticator.aclose()
+    assert keys._flight.done()
+    await made().aclose()
+
+
 async def test_in_the_control(issuer, clock):
     """The control waits for keys when it must, and remembers the principal of the call."""
     identity = Identity([made(clock, Jwks(issuer.url, clock=clock))])

@@ -125,6 +125,10 @@ class JwtAuthenticator:
             raise _unknown_key()
         return self._refreshed(call, token, digest, kid, algorithm)
 
+    async def aclose(self) -> None:
+        """End what fetches keys."""
+        await self._keys.aclose()
+
     async def _refreshed(self, call: Call, token: bytes, digest: bytes, kid: str | None, algorithm: str) -> Principal:
         keys = await self._keys.refresh()
         key = keys.find(kid, algorithm)

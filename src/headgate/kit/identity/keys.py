@@ -86,6 +86,9 @@ class Keys(Protocol):
     async def refresh(self) -> KeySet:
         """Look for newer keys. Raises Unavailable when there are none at all."""
 
+    async def aclose(self) -> None:
+        """End what is under way."""
+
 
 class FixedKeys:
     """Keys that never change, for an issuer without an address."""
@@ -104,6 +107,9 @@ class FixedKeys:
     async def refresh(self) -> KeySet:
         """The same keys."""
         return self._keys
+
+    async def aclose(self) -> None:
+        """Nothing is under way."""
 
 
 def _signing_key(entry: Any) -> SigningKey | None:
