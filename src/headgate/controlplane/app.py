@@ -58,6 +58,7 @@ from headgate.kit.asgi.requests import RequestMiddleware
 from headgate.kit.controls.faults import PermissionDenied, Unavailable
 from headgate.kit.observe.metrics import Metrics
 from headgate.kit.serve.http import HttpServer
+from headgate.kit.serve.lifecycle import Serving
 from headgate.kit.serve.loop import stop_on_signals
 from headgate.kit.serve.ports import ensure_free
 
@@ -159,9 +160,15 @@ async def control_plane(
         stack.push_async_callback(xds.stop, settings.drain_seconds)
         _watch(health, store, snapshots, xds)
         health.add("start", started.check)
-        http = _http_server(settings, build_app(settings, cases, metrics=metrics, health=health), health)
-        await http.start()
-        stack.push_async_callback(http.stop)
+        http = _http_server(settings, build_app(settings, cases, metrics=metrics, health=health))
+        serving = Serving(
+            health=health,
+            shutdown_delay=settings.drain_linger_ms / 1000,
+            shutdown_grace=settings.drain_seconds,
+        )
+        serving.add(http)
+        await serving.start()
+        stack.push_async_callback(serving.stop)
         pruning = asyncio.create_task(_prune_for_ever(store, settings), name="prune")
         stack.push_async_callback(_cancel, pruning)
         started()
@@ -178,16 +185,8 @@ def _ensure_free_ports(settings: ControlPlaneSettings) -> None:
             ensure_free(host, port, setting)
 
 
-def _http_server(settings: ControlPlaneSettings, app: FastAPI, health: Health) -> HttpServer:
-    return HttpServer(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        setting="api_port",
-        health=health,
-        drain_seconds=settings.drain_seconds,
-        linger_seconds=settings.drain_linger_ms / 1000,
-    )
+def _http_server(settings: ControlPlaneSettings, app: FastAPI) -> HttpServer:
+    return HttpServer(app, host=settings.api_host, port=settings.api_port, setting="api_port")
 
 
 def use_cases(store: Store, box: SecretBox, settings: ControlPlaneSettings, *, gate: Gate | None = None) -> Cases:

@@ -1,28 +1,39 @@
-"""Serving an ASGI application with uvicorn inside a running event loop.
+"""One ASGI application on one address, served by uvicorn, granian or hypercorn inside the running event loop.
 
-    server = HttpServer(app, host="127.0.0.1", port=8080, setting="api_port", health=health)
-    await server.start()        # bound, the application started up, answering
-    await server.stop()         # not ready, linger, no new connections, finish what is under way
+    server = HttpServer(app, host="127.0.0.1", port=8080, setting="api_port")
+    await server.start()            # bound, the application started up, answering
+    await server.stop(grace=10.0)   # no new connections, finish what is under way, the application shut down
 
-Signals are the caller's: see `headgate.kit.serve.loop`.
+    HttpServer(app, server="granian", host=host, port=port, setting="port", tls=Certificates(files))
+
+Started together with other servers, and stopped with readiness off first, it is a part of a
+`headgate.kit.serve.lifecycle.Serving`. Signals are the caller's: see `headgate.kit.serve.loop`.
+
+| | uvicorn | granian | hypercorn |
+|---|---|---|---|
+| HTTP/2 | no | yes, also in the clear | yes, also in the clear |
+| client certificates | yes | refused at start | yes |
+| Server header | none | empty: it cannot be left out | none |
+| keep-alive and head | two times | `keep_alive_seconds` for both | `keep_alive_seconds` for both |
 """
 
 import asyncio
-import contextlib
-import math
-import socket
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from socket import socket
+from typing import Final
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from headgate.kit.asgi.health import Health
-from headgate.kit.controls.faults import Fault, Unavailable
+from headgate.kit.serve.calls import Calls
+from headgate.kit.serve.engines import Engine, HttpLimits, ServerName, engine_of
+from headgate.kit.serve.lifespan import Lifespan
 from headgate.kit.serve.ports import bind, shown
+from headgate.kit.tls.files import TlsFiles
+from headgate.kit.tls.rotation import Certificates
 
-if TYPE_CHECKING:
-    import uvicorn
+GRACE_SECONDS: Final = 10.0
+
+_FLUSH_SECONDS: Final = 1.0
 
 _log = structlog.get_logger("headgate.serve")
 
@@ -30,8 +41,8 @@ _log = structlog.get_logger("headgate.serve")
 class HttpServer:
     """One application on one address. `setting` is the name of the port's setting, for the fault of a taken port.
 
-    Stopping first lets `/ready` refuse for `linger_seconds`, so that balancers turn away, then waits at most
-    `drain_seconds` for requests under way.
+    `listener`, a listening socket, takes the place of `host` and `port`: several processes may share one. `tls` are
+    files, looked at for a rotation every 10 seconds, or certificates shared with other servers.
     """
 
     def __init__(
@@ -41,143 +52,109 @@ class HttpServer:
         host: str,
         port: int,
         setting: str,
-        health: Health | None = None,
-        drain_seconds: float = 10.0,
-        linger_seconds: float = 0.0,
+        server: ServerName = "uvicorn",
+        tls: TlsFiles | Certificates | None = None,
+        limits: HttpLimits | None = None,
+        listener: socket | None = None,
+        startup_seconds: float = 60.0,
+        shutdown_seconds: float = 30.0,
     ) -> None:
         self.host = host
         self.port = port
         self._setting = setting
-        self._app = _Lifespan(app)
-        self._health = health
-        self._drain_seconds = drain_seconds
-        self._linger_seconds = linger_seconds
-        self._server: uvicorn.Server | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._server = server
+        self.certificates = Certificates(tls) if isinstance(tls, TlsFiles) else tls
+        self._limits = limits or HttpLimits()
+        self._listener = listener
+        self._lifespan = Lifespan(app, startup_seconds=startup_seconds, shutdown_seconds=shutdown_seconds)
+        self._calls = Calls(app, state=self._lifespan.state)
+        self._engine: Engine | None = None
+        self._watching = False
+        self._refused = False
+        self._ended = asyncio.Event()
 
     @property
     def url(self) -> str:
-        """Where it answers; after `start`, with the port it really has."""
-        return f"http://{shown(self.host, self.port)}"
+        """Where it answers; once bound, with the port it really has."""
+        return f"http{'s' if self.certificates else ''}://{shown(self.host, self.port)}"
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs."""
+        return self.url
+
+    async def bind(self) -> None:
+        """Take the address; clients wait from now on instead of being refused. Raises what `ports.bind` does."""
+        if self._listener is None:
+            self._listener = bind(self.host, self.port, self._setting, backlog=self._limits.backlog)
+        self.host, self.port = self._listener.getsockname()[:2]
 
     async def start(self) -> None:
         """Bind, run the application's start-up, and answer.
 
-        Raises what `bind` does, the fault the application's start-up raised, or Unavailable (`startup_failed`).
+        Raises what `bind` does, the fault the application's start-up raised, Unavailable (`startup_failed`,
+        `startup_timeout`), and what `engine_of` does for the server.
         """
-        listener = bind(self.host, self.port, self._setting)
-        self.port = listener.getsockname()[1]
-        started = asyncio.Event()
-        self._server = _server(self._app, self._drain_seconds, started)
-        self._task = asyncio.create_task(self._run(self._server, listener), name=f"http {self.url}")
-        waiter = asyncio.create_task(started.wait())
         try:
-            await asyncio.wait({waiter, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self._server.should_exit = True
+            await self.bind()
+            self._engine = engine_of(self._server)(self._calls, self._limits, self.certificates)
+            await self._lifespan.startup()
+            if self._listener is not None:
+                await self._engine.start(self._listener)
+                self._listener = None
+            if self.certificates is not None:
+                self.certificates.watch()
+                self._watching = True
+        except BaseException:
+            await self.stop(0.0)
             raise
-        finally:
-            waiter.cancel()
-        if not started.is_set():
-            self._task.result()
-        _log.info("serving", url=self.url)
+        _log.info("serving", url=self.url, server=self._server)
 
     async def wait(self) -> None:
-        """Return when it has stopped, whoever stopped it."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def stop(self) -> None:
-        """Drain and stop. Returns when the last connection is closed and the application has shut down."""
-        if self._server is None or self._task is None:
-            return
-        if self._health is not None:
-            self._health.draining = True
-        if not self._task.done():
-            await asyncio.sleep(self._linger_seconds)
-        self._server.should_exit = True
-        await self.wait()
-        _log.info("stopped", url=self.url)
-
-    async def _run(self, server: "uvicorn.Server", listener: socket.socket) -> None:
+        """Return when it was stopped; raise when it ended by itself, or the application's lifespan did."""
+        ends = [asyncio.create_task(self._ended.wait()), asyncio.create_task(self._lifespan.wait())]
+        if self._engine is not None:
+            ends.append(asyncio.create_task(self._engine.wait()))
         try:
-            await server.serve(sockets=[listener])
-        except SystemExit:  # uvicorn's way to say that the start-up failed; it would take the whole loop down
-            raise self._app.failure() from self._app.error
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not self._refused:
+                for task in done:
+                    task.result()
         finally:
-            listener.close()
+            for task in ends:
+                task.cancel()
 
+    def leave(self) -> None:
+        """Ask clients to come again over another connection, and streams to end: draining begins."""
+        self._calls.close()
 
-def _server(app: ASGIApp, drain_seconds: float, started: asyncio.Event) -> "uvicorn.Server":
-    # Late: the command line imports this module and must start fast.
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    return Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="auto",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=4096,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=math.ceil(drain_seconds),
-        )
-    )
-
-
-class _Lifespan:
-    """Remembers what the application's start-up raised: uvicorn would only log it and say that it failed."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self.error: Exception | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
+    async def drain(self, grace: float) -> None:
+        """Take no new connections, let calls finish for `grace` seconds at most, then cancel what is left."""
+        self.leave()
+        self._refused = True
+        if self._engine is None:
             return
-        starting = False
-        started = False
-        reported = False
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        await self._engine.refuse()
+        if not await self._calls.wait(grace):
+            _log.warning("calls cancelled at the end of the grace", url=self.url, calls=await self._calls.cut())
+        await self._engine.finish(max(_FLUSH_SECONDS, deadline - loop.time()) if len(self._calls) == 0 else 0.0)
 
-        async def heard() -> Message:
-            nonlocal starting
-            starting = not started
-            return await receive()
-
-        async def said(message: Message) -> None:
-            nonlocal starting, started, reported
-            if message["type"] == "lifespan.startup.failed":
-                reported = True
-                message = {"type": message["type"], "message": ""}
-            starting, started = False, True
-            await send(message)
-
-        try:
-            await self._app(scope, heard, said)
-        except Exception as error:
-            # Raised before it listened: the application knows no lifespan, which uvicorn understands.
-            if not (starting or reported):
-                raise
-            self.error = error
-            if not reported:
-                await send({"type": "lifespan.startup.failed", "message": ""})
-
-    def failure(self) -> Fault:
-        """What to tell the caller of `start`."""
-        if isinstance(self.error, Fault):
-            return self.error
-        return Unavailable("the application did not start", code="startup_failed", internal=repr(self.error))
+    async def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Drain unless that is done, shut the application down, and let go of the address."""
+        if not self._refused:
+            await self.drain(grace)
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        await self._lifespan.shutdown()
+        if self._watching and self.certificates is not None:
+            self._watching = False
+            await self.certificates.unwatch()
+        self._ended.set()
+        if engine is not None:
+            _log.info("stopped", url=self.url)

@@ -13,7 +13,7 @@ from headgate.kit.settings import flag_of, variable_of
 BACKLOG: Final = 4096
 
 
-def bind(host: str, port: int, setting: str) -> socket.socket:
+def bind(host: str, port: int, setting: str, *, backlog: int = BACKLOG) -> socket.socket:
     """A listening TCP socket on `host`:`port`; 0 takes any free port. `setting` is the name of the port's setting.
 
     Raises FailedPrecondition (`address_in_use`, `address_unavailable`, `address_forbidden`) and
@@ -34,7 +34,7 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         # Listening at once keeps the port from whoever binds next, and clients wait instead of being refused.
-        listener.listen(BACKLOG)
+        listener.listen(backlog)
         listener.setblocking(False)
     except OSError as error:
         listener.close()

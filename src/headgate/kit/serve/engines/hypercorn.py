@@ -1,0 +1,171 @@
+"""hypercorn, inside the running event loop: HTTP/1.1, HTTP/2 (h2 over TLS, h2c with prior knowledge), WebSockets.
+
+Added to what it does by itself: connections that are closed for certain when serving ends, the TLS of a connection in
+the scope, and request bodies that an application leaves unread, which would block the connection for ever.
+"""
+
+import asyncio
+import contextlib
+from socket import socket
+from typing import Any, Final
+
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headgate.kit.serve.calls import Calls
+from headgate.kit.serve.engines import HttpLimits
+from headgate.kit.tls.identity import tls_extension
+from headgate.kit.tls.rotation import Certificates
+
+_CLOSE_SECONDS: Final = 1.0
+_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class HypercornEngine:
+    """One hypercorn server."""
+
+    def __init__(self, calls: Calls, limits: HttpLimits, certificates: Certificates | None) -> None:
+        self._app = calls
+        self._backlog = limits.backlog
+        self._head_bytes = limits.head_bytes
+        self._config = _config(limits)
+        self._ssl = certificates.context(["h2", "http/1.1"]) if certificates is not None else None
+        self._context = WorkerContext(None)
+        self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+
+    async def start(self, listener: socket) -> None:
+        """Accept connections."""
+        self._server = await asyncio.start_server(
+            self._serve, sock=listener, backlog=self._backlog, ssl=self._ssl, limit=2**16
+        )
+
+    async def wait(self) -> None:
+        """Never return: it does not stop by itself."""
+        await asyncio.Event().wait()
+
+    async def refuse(self) -> None:
+        """Take no new connections, close idle ones."""
+        if self._server is not None:
+            self._server.close()
+        await self._context.terminated.set()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until all connections are closed."""
+        # Not for the tasks: one that pings a WebSocket sleeps on after the connection is closed.
+        closed = asyncio.gather(
+            *(writer.wait_closed() for writer in self._connections.values()), return_exceptions=True
+        )
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(closed, seconds)
+
+    async def close(self) -> None:
+        """Drop what is left."""
+        await self.refuse()
+        for task, writer in list(self._connections.items()):
+            writer.transport.abort()
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=_CLOSE_SECONDS)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._connections[task] = writer
+        connection = writer.get_extra_info("ssl_object")
+        app: Any = _Connection(
+            self._app, self._head_bytes, tls_extension(connection) if connection is not None else None
+        )
+        loop = asyncio.get_running_loop()
+        # A cancelled task would be reported as an error of the connection's callback.
+        with contextlib.suppress(asyncio.CancelledError):
+            try:
+                await TCPServer(ASGIWrapper(app), loop, self._config, self._context, {}, reader, writer)
+            finally:
+                del self._connections[task]
+
+
+def _config(limits: HttpLimits) -> Config:
+    config = Config()
+    config.include_server_header = False
+    config.errorlog = None
+    config.keep_alive_timeout = limits.keep_alive_seconds
+    config.keep_alive_max_requests = 2**31
+    config.h11_max_incomplete_size = limits.head_bytes
+    config.h2_max_header_list_size = limits.head_bytes
+    config.websocket_max_message_size = limits.websocket_bytes
+    config.websocket_ping_interval = limits.websocket_ping_seconds or None
+    return config
+
+
+class _Connection:
+    """The application as one connection sees it."""
+
+    __slots__ = ("_app", "_head_bytes", "_tls")
+
+    def __init__(self, app: ASGIApp, head_bytes: int, tls: dict[str, Any] | None) -> None:
+        self._app = app
+        self._head_bytes = head_bytes
+        self._tls = tls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._tls is not None:
+            scope["extensions"]["tls"] = self._tls
+        size, body = len(scope["raw_path"]) + len(scope["query_string"]), False
+        for name, value in scope["headers"]:
+            size += len(name) + len(value) + 4
+            body = body or name in _BODY
+        if size > self._head_bytes:  # h11 counts only what arrives in pieces
+            await _refuse_head(scope, send)
+        elif body and scope["type"] == "http":
+            await _Reader(receive, send).run(self._app, scope)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _refuse_head(scope: Scope, send: Send) -> None:
+    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    headers = [(b"content-length", b"0")]
+    if scope["http_version"] < "2":
+        headers.append((b"connection", b"close"))
+    await send({"type": f"{kind}.start", "status": 431, "headers": headers})
+    await send({"type": f"{kind}.body", "body": b""})
+
+
+class _Reader:
+    """Reads what the application leaves of a request's body once the response is over."""
+
+    __slots__ = ("_complete", "_receive", "_rest", "_send")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._complete = False
+        self._rest: asyncio.Task[None] | None = None
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        try:
+            await app(scope, self._read, self._write)
+        finally:
+            if self._rest is not None:
+                self._rest.cancel()
+
+    async def _read(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._complete = True
+        return message
+
+    async def _write(self, message: Message) -> None:
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if last and not self._complete and self._rest is None:
+            self._rest = asyncio.create_task(self._discard())
+        await self._send(message)
+
+    async def _discard(self) -> None:
+        while not self._complete:
+            await self._read()

@@ -1,0 +1,1 @@
+"""TLS: certificates, their rotation, and who showed one."""
