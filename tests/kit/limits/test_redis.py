@@ -187,4 +187,4 @@ def test_without_the_client_library(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(FailedPrecondition) as refused:
         RedisStore("redis://127.0.0.1:1/0")
-    assert (refused.value.code, "headgate[redis]" in refused.value.hint) == ("missing_extra", True)
+    assert (refused.value.code, "headgate[redis]" in refused.value.hint) == ("extra_missing", True)

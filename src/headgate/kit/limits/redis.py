@@ -63,7 +63,7 @@ class RedisStore:
     """Debts in Redis or Valkey. `timeout` bounds each call in seconds, waiting for a connection included.
 
     Raises InvalidArgument (`invalid_store_url`) for a URL that cannot be used and FailedPrecondition
-    (`missing_extra`) without the client library; `take` raises Unavailable (`limit_store_down`).
+    (`extra_missing`) without the client library; `take` raises Unavailable (`limit_store_down`).
     """
 
     def __init__(
@@ -146,7 +146,7 @@ def _client(url: str, max_connections: int) -> "Redis":
     except ImportError:
         raise FailedPrecondition(
             "limits in Redis or Valkey need the client library",
-            code="missing_extra",
+            code="extra_missing",
             hint="pip install 'headgate[redis]'",
         ) from None
     scheme, separator, rest = url.partition("://")
