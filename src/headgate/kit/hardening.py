@@ -155,6 +155,8 @@ class IdentitySettings(ProfileSettings):
     """Difference between clocks that is forgiven."""
     jwks_ttl: Seconds = 300.0
     """How long the issuer's keys are used before they are fetched again; an unknown key id fetches sooner."""
+    jwks_max_age: Annotated[float, Field(ge=0, le=2_592_000)] = 86_400.0
+    """Longest the issuer's keys are used while it cannot be reached."""
     jwt_tenant_claim: str = ""
     """Claim that every token must carry, and that becomes the principal's tenant; "" asks for none."""
     mtls_identity: bool = True

@@ -71,7 +71,9 @@ class Kit:
         self.health = health or Health()
         self.metrics = metrics or Metrics()
         self.store = _store(settings)
-        self.controls = controls(settings, self._parts(tuple(authenticators), rules or {}, tuple(public)), more)
+        parts = self._parts(tuple(authenticators), rules or {}, tuple(public))
+        self._authenticators = parts.authenticators
+        self.controls = controls(settings, parts, more)
         self._clients: HttpClients | None = None
         self._breakers: Breakers | None = None
         self._caches: list[FlowCache] = []
@@ -180,8 +182,8 @@ class Kit:
         closing: list[Callable[[], Awaitable[None]]] = [cache.aclose for cache in self._caches]
         if self._clients is not None:
             closing.append(self._clients.aclose)
-        if (close := getattr(self.store, "aclose", None)) is not None:
-            closing.append(close)
+        held = (self.store, *self._authenticators)
+        closing += [close for each in held if (close := getattr(each, "aclose", None)) is not None]
         for each in closing:
             await each()
 

@@ -72,6 +72,7 @@ def known_authenticators(settings: IdentitySettings, *, mtls: bool) -> tuple[Aut
         leeway=settings.jwt_leeway,
         tenant_claim=settings.jwt_tenant_claim,
         jwks_ttl=settings.jwks_ttl,
+        jwks_max_age=settings.jwks_max_age,
         certificates=mtls and settings.mtls_identity,
         trust_domains=settings.mtls_trust_domains,
         certificate_scopes=settings.mtls_scopes,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headgate.kit.controls.call import Answer, Call
-from headgate.kit.controls.faults import Unauthenticated
+from headgate.kit.controls.faults import PermissionDenied, Unauthenticated
 from headgate.kit.controls.principal import Principal
 from headgate.kit.controls.probes import Probes
 from tests.kit.controls.calls import call_of
@@ -63,19 +63,21 @@ async def test_readiness_says_why(ready: Any, status: int) -> None:
         ({}, "Bearer wrong", "", False),
         ({}, "Bearer scrape", "", True),
         ({}, "", "ops", True),
+        ({}, "", "shop", False),
         ({"metrics_public": True}, "", "", True),
     ],
 )
 async def test_metrics_are_for_scrapers(choice: Any, authorization: str, principal: str, shown: bool) -> None:
-    """The exposition takes the scraper's token or an identity, unless it is public."""
+    """The exposition takes the scraper's token or a principal with the scope, unless it is public."""
     call = call_of("/metrics", headers={"authorization": authorization} if authorization else {})
-    call.principal = Principal(principal)
+    scopes = {"ops": frozenset({"*:read"}), "shop": frozenset({"orders:read"})}.get(principal, frozenset())
+    call.principal = Principal(principal, scopes=scopes)
     if shown:
         answer = await answered(probes(**choice), call)
         assert answer is not None
         assert answer.body == b"up 1\n"
     else:
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(PermissionDenied if principal else Unauthenticated):
             await answered(probes(**choice), call)
 
 

@@ -39,7 +39,7 @@ def test_every_check_says_its_rule() -> None:
 async def test_a_bare_application_fails() -> None:
     """What is not hardened is found out: hardly a rule holds, and each failure says what was seen."""
     async with bare() as target:
-        outcomes = await run_checks(target, ("any", "rest", "sse"))
+        outcomes = await run_checks(target, ("any", "rest", "sse"), timeout=3)
     failed = {outcome.check.name: outcome.why for outcome in outcomes if not outcome.passed}
     assert {"unknown_path", "request_id_kept", "announced_body", "chunked_body", "validation", "events_fail"} <= set(
         failed

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headgate.kit.controls.call import MutableHeaders
 
@@ -19,7 +19,36 @@ _VARY: Final = (b"vary", b"Accept-Encoding")
 
 def compressing(app: ASGIApp, minimum: int) -> ASGIApp:
     """`app`, its answers of `minimum` bytes and more compressed when the caller accepts gzip."""
-    return GZipMiddleware(app, minimum_size=minimum, compresslevel=_LEVEL, exclude_content_types=_EXCLUDED)
+    whole = _Whole(app, minimum)
+    return GZipMiddleware(whole, minimum_size=minimum, compresslevel=_LEVEL, exclude_content_types=_EXCLUDED)
+
+
+class _Whole:
+    """Sends a body announced as smaller than `minimum` in one part: of several, the middleware sees no size."""
+
+    def __init__(self, app: ASGIApp, minimum: int) -> None:
+        self._app = app
+        self._minimum = minimum
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held: list[bytes] | None = None
+
+        async def joined(message: Message) -> None:
+            nonlocal held
+            if message["type"] == "http.response.start":
+                held = [] if self._is_small(message) else None
+            elif held is not None and message["type"] == "http.response.body":
+                held.append(message.get("body", b""))
+                if message.get("more_body", False):
+                    return
+                message = {"type": "http.response.body", "body": b"".join(held)}
+            await send(message)
+
+        await self._app(scope, receive, joined)
+
+    def _is_small(self, start: Message) -> bool:
+        length: bytes = dict(start.get("headers", ())).get(b"content-length", b"")
+        return length.isdigit() and int(length) < self._minimum
 
 
 @lru_cache(maxsize=256)

@@ -2,7 +2,7 @@
 
     GET /health   200 {"status": "ok"} while the process can answer at all        (also /healthz)
     GET /ready    200 or 503 {"status": "ready" | "not ready" | "draining", "checks": {...}}   (also /readyz)
-    GET /metrics  Prometheus; needs the scraper's token or a principal, unless public
+    GET /metrics  Prometheus; needs the scraper's token or the scope metrics:read, unless public
 
 What the application itself serves at these paths is not reached; a service with probes of its own switches
 this control off.
@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from headgate.kit.controls.call import Answer, Call, Control, Protocol
-from headgate.kit.controls.faults import Unauthenticated
+from headgate.kit.controls.faults import PermissionDenied, Unauthenticated
 
 LIVE: Final = frozenset(("/health", "/healthz"))
 READY: Final = frozenset(("/ready", "/readyz"))
+SCOPE: Final = "metrics:read"
+"""What a principal needs to read the metrics."""
 
 Report = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
 Render = Callable[[str], tuple[bytes, str]]
@@ -70,9 +72,14 @@ class Probes(Control):
 
     def _exposition(self, call: Call) -> Answer | None:
         scheme, _, token = call.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if not (self._public or call.principal or (scheme.lower() == "bearer" and self._scraper(token.strip()))):
+        is_scraper = self._public or (scheme.lower() == "bearer" and self._scraper(token.strip()))
+        if not is_scraper and not call.principal:
             raise Unauthenticated(
-                "the metrics need a token", code="no_token", hint="send the bearer token in metrics_token"
+                "the metrics need a token", code="no_credentials", hint="send the bearer token in metrics_token"
+            )
+        if not is_scraper and not call.principal.may(SCOPE):
+            raise PermissionDenied(
+                f"this needs the scope '{SCOPE}'", code="missing_scope", hint=f"use credentials with '{SCOPE}'"
             )
         if self._metrics is None:
             return None

@@ -78,14 +78,18 @@ async def run_checks(
     groups: Collection[str] = ("any",),
     *,
     at_once: int = 8,
+    timeout: float = 30.0,
     told: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Run the checks of these groups, `at_once` at a time; `told` hears of each as it ends. Returns them in order."""
+    """Run the checks of these groups, `at_once` at a time and each at most `timeout` seconds; returns them in order.
+
+    `told` hears of each as it ends.
+    """
     room = asyncio.Semaphore(at_once)
 
     async def run(each: Check) -> Outcome:
         async with room:
-            outcome = await run_check(each, target)
+            outcome = await run_check(each, target, timeout=timeout)
         if told is not None:
             told(outcome)
         return outcome
