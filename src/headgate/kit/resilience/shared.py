@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["value", "error", "lease", "wait"]
 
-TOKEN_LENGTH: Final = 32
-
 _LOOK: Final = """
 local value = redis.call('GET', KEYS[1])
 if value then
@@ -43,7 +41,7 @@ local holder = redis.call('GET', KEYS[2])
 if holder == ARGV[1] then return {'lease'} end
 local told = redis.call('GET', KEYS[3])
 if told and (ARGV[4] == '1' or (ARGV[3] ~= '' and string.sub(told, 1, #ARGV[3]) == ARGV[3])) then
-  return {'error', string.sub(told, 33), redis.call('PTTL', KEYS[3])}
+  return {'error', string.sub(told, #ARGV[1] + 1), redis.call('PTTL', KEYS[3])}
 end
 if holder then return {'wait', holder, redis.call('PTTL', KEYS[2])} end
 redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
@@ -74,6 +72,7 @@ if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[2])
 """
 
+_BATCH: Final = 500
 _SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
 _OUTAGE: Final = BreakerPolicy(
     minimum_calls=1,
@@ -172,25 +171,23 @@ class SharedStore:
         """Forget the value, the error and the lease, so that no answer under way is kept. Raises StoreDown."""
         await self._run(self._redis.unlink, *self._keys(key))
 
-    async def clear(self, prefix: str) -> int:
-        """Forget every key that begins with `prefix`; how many entries there were. Raises StoreDown."""
-        return int(await self._run(self._clear, f"{self._prefix}:{{{prefix}*"))
+    async def clear(self, prefix: str) -> None:
+        """Forget every key that begins with `prefix`, leases included. Raises StoreDown."""
+        await self._run(self._clear, f"{self._prefix}:{{{prefix}*")
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    async def _clear(self, pattern: str) -> int:
-        found, keys = 0, []
-        async for key in self._redis.scan_iter(match=pattern, count=500):
+    async def _clear(self, pattern: str) -> None:
+        keys = []
+        async for key in self._redis.scan_iter(match=pattern, count=_BATCH):
             keys.append(key)
-            found += key.endswith(b"}")
-            if len(keys) == 500:
+            if len(keys) == _BATCH:
                 await self._redis.unlink(*keys)
                 keys.clear()
         if keys:
             await self._redis.unlink(*keys)
-        return found
 
     async def _pair(self, name: str) -> tuple[bytes | None, int]:
         async with self._redis.pipeline(transaction=True) as both:
