@@ -70,7 +70,7 @@ class Kit:
         self.settings = settings = settings if settings is not None else HardeningSettings.load()
         self.health = health or Health()
         self.metrics = metrics or Metrics()
-        self.store = _store(settings)
+        self.store = _store(settings, self.metrics)
         parts = self._parts(tuple(authenticators), rules or {}, tuple(public))
         self._authenticators = parts.authenticators
         self.controls = controls(settings, parts, more)
@@ -116,7 +116,8 @@ class Kit:
     def breakers(self) -> Breakers:
         """A breaker for each target that is called. With `cb_enabled` off they never open."""
         if self._breakers is None:
-            self._breakers = Breakers(policies.breaker_policy(self._resilience()))
+            policy = policies.breaker_policy(self._resilience())
+            self._breakers = Breakers(policy, observer=self.metrics.breakers)
         return self._breakers
 
     def http(self) -> HttpClients:
@@ -129,13 +130,19 @@ class Kit:
                 retry=policies.retry_policy(settings),
                 headers=outgoing_headers,
                 remaining=remaining_time,
+                breaker_observer=self.metrics.breakers,
+                retry_observer=self.metrics.retries,
             )
         return self._clients
 
     def cache(self) -> FlowCache:
         """A new cache for results, shared with other replicas when `cache_redis_url` is set."""
         settings = self._resilience()
-        cache = FlowCache(policies.cache_policy(settings), shared=policies.shared_store(settings))
+        cache = FlowCache(
+            policies.cache_policy(settings),
+            shared=policies.shared_store(settings),
+            observer=self.metrics.cache_event,
+        )
         self._caches.append(cache)
         return cache
 
@@ -242,7 +249,7 @@ def remaining_time() -> float | None:
     return None if call is None or call.deadline is None else call.deadline - time.monotonic()
 
 
-def _store(settings: Settings) -> Store:
+def _store(settings: Settings, metrics: Metrics) -> Store:
     if not isinstance(settings, LimitSettings):
         return open_store()
     url = settings.rate_limit_redis_url
@@ -251,6 +258,7 @@ def _store(settings: Settings) -> Store:
         store_down=settings.rate_limit_store_down,
         timeout=settings.rate_limit_store_timeout,
         max_keys=settings.rate_limit_max_keys,
+        observer=metrics.limiter_store,
     )
 
 

@@ -13,10 +13,13 @@ LARGEST_RESULT = 1_000_000
 """Bytes of one cached result; a larger one is made anew each time."""
 
 
-def breaker_policy(settings: ResilienceSettings) -> BreakerPolicy | None:
-    """When circuits open; None when they never do."""
+NEVER_OPENS = BreakerPolicy(minimum_calls=2**62, slow_call=None)
+
+
+def breaker_policy(settings: ResilienceSettings) -> BreakerPolicy:
+    """When circuits open."""
     if not settings.cb_enabled:
-        return None
+        return NEVER_OPENS
     return BreakerPolicy(
         window=settings.cb_window,
         minimum_calls=settings.cb_failure_threshold,

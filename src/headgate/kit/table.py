@@ -15,6 +15,7 @@ import orjson
 
 from headgate.kit.asgi.health import Health
 from headgate.kit.controls.access import Access
+from headgate.kit.controls.access_log import QUIET, AccessLog
 from headgate.kit.controls.call import Control
 from headgate.kit.controls.concurrency import Concurrency, Shedding
 from headgate.kit.controls.cors import Cors, Origins, SocketOrigins
@@ -23,6 +24,7 @@ from headgate.kit.controls.docs import DocsGate
 from headgate.kit.controls.hosts import TrustedHosts
 from headgate.kit.controls.identity import Authenticator, Identity
 from headgate.kit.controls.limits import RateLimit
+from headgate.kit.controls.measure import Measure
 from headgate.kit.controls.probes import LIVE, READY, Probes
 from headgate.kit.controls.proxies import TrustedProxies
 from headgate.kit.controls.rate import Rate, Store
@@ -36,6 +38,7 @@ from headgate.kit.hardening import (
     SpendSettings,
     WebSettings,
 )
+from headgate.kit.observe.logs import AccessLines
 from headgate.kit.observe.metrics import Metrics
 from headgate.kit.settings import Settings
 
@@ -56,6 +59,16 @@ class Parts:
 
 
 Entry = Callable[[Settings, Parts], Control | None]
+
+
+def _measure(settings: Settings, parts: Parts) -> Control | None:
+    return Measure(parts.metrics) if isinstance(settings, ObserveSettings) and settings.metrics_enabled else None
+
+
+def _access_log(settings: Settings, _parts: Parts) -> Control | None:
+    if not isinstance(settings, ObserveSettings) or not settings.access_log:
+        return None
+    return AccessLog(AccessLines(), quiet=QUIET | probe_paths(settings))
 
 
 def _request_ids(_settings: Settings, _parts: Parts) -> Control:
@@ -203,6 +216,7 @@ def _security_headers(settings: Settings, _parts: Parts) -> Control | None:
 
 
 CONTROLS: Final[tuple[Entry, ...]] = (
+    _measure,
     _request_ids,
     _proxies,
     _deadlines,
@@ -216,6 +230,7 @@ CONTROLS: Final[tuple[Entry, ...]] = (
     _identity,
     _access,
     _security_headers,
+    _access_log,
 )
 """Every control of the kit."""
 
