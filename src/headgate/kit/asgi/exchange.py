@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from headgate.kit.asgi import compression, refusals
 from headgate.kit.asgi.inputs import fault_of
 from headgate.kit.asgi.problems import TOLD, defect, tell
-from headgate.kit.asgi.supervision import Supervised
+from headgate.kit.asgi.supervision import Supervised, gone
 from headgate.kit.controls.call import Call, MutableHeaders
 from headgate.kit.controls.codes import code_of_status
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 CLIENT_WENT_AWAY: Final = 499
 _LONGEST_LENGTH: Final = 18
-_LAST_WORDS_SECONDS: Final = 10.0
 _DISCARD_SECONDS: Final = 5.0
 _DISCARDED_BYTES: Final = 1024 * 1024
 _NO_BODY: Final = frozenset((204, 304))
@@ -60,7 +59,7 @@ class Exchange(Supervised):
                 answer = await shell.pipeline.enter(call)
                 if answer is None:
                     self._admit()
-                    await shell.application(call)(self.scope, self.receive, self.send)
+                    await shell.application(call, self.scope)(self.scope, self.receive, self.send)
                 else:
                     await self._reply(answer.status, list(answer.headers), answer.body)
             except BaseException as error:  # noqa: BLE001 - outermost: nothing may reach the server unanswered
@@ -80,10 +79,16 @@ class Exchange(Supervised):
         """To ask the server for the body of a caller who waits for `100 Continue` is to invite it."""
         return self._direct == 0 and (self.call.bytes_in > 0 or b"expect" not in self.call.headers)
 
-    def left(self, heard: bool) -> None:
+    def left(self, message: Message | None, heard: bool) -> None:
         """What comes after the last part was handed over is the server's end of it, or no loss."""
         if not self._sent_last:
-            super().left(heard)
+            super().left(message, heard)
+
+    def went(self, message: Message | None, heard: bool) -> None:  # noqa: ARG002
+        """Nothing more goes out; who did not hear of it is cancelled at once."""
+        self.verdict = self.verdict or gone()
+        if not heard:
+            self._cancel()
 
     def took(self, message: Message) -> None:
         """Count the bytes of the body, and refuse more than may be."""
@@ -105,6 +110,8 @@ class Exchange(Supervised):
         try:
             if kind == "http.response.body":
                 body = message.get("body", b"")
+                if self._sent_last or not self.call.status:
+                    raise RuntimeError("a part of a response before its start, or after its end")
                 if body:
                     self.call.messages_out += 1
                     self.call.bytes_out += len(body)
@@ -121,7 +128,7 @@ class Exchange(Supervised):
             else:
                 await self._send(message)
         except OSError:  # how a server says that its caller is gone
-            self.left(True)
+            self.left(None, True)
             raise
 
     def _admit(self) -> None:
@@ -203,13 +210,12 @@ class Exchange(Supervised):
         left = max(self.shell.max_body_size, _DISCARDED_BYTES)
         with suppress(TimeoutError):
             async with asyncio.timeout(_DISCARD_SECONDS):
-                message = await self._inbox.retire() if self._inbox is not None else None
+                ahead = await self._inbox.retire() if self._inbox is not None else []
                 while left > 0:
-                    message = message or await self._receive()
+                    message = ahead.pop(0) if ahead else await self._receive()
                     if not message.get("more_body", False):
                         return
                     left -= len(message.get("body", b""))
-                    message = None
 
     def _judge(self, error: BaseException | None) -> Fault | None:
         """What the call ends with; None when all was sent. Raises what is not ours to answer."""
@@ -243,7 +249,7 @@ class Exchange(Supervised):
             return
         begun = bool(call.status)
         try:
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            async with asyncio.timeout(self.shell.last_words):
                 if begun:
                     await self._break_off(fault)
                 else:

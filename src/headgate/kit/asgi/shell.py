@@ -27,6 +27,7 @@ from headgate.kit.controls.principal import Certificate
 
 _RPC: Final = b"application/grpc-web"
 _CONNECT: Final = b"application/connect+"
+_ZERO_COPY: Final = "http.response.zerocopysend"
 _CONNECT_VERSION: Final = b"connect-protocol-version"
 _log = structlog.get_logger("headgate.http")
 
@@ -37,7 +38,8 @@ class Shell:
     `max_body_size` and `max_message_size` (of a WebSocket) are bytes, 0 for any number; `gzip_min_size` is the
     smallest answer that is compressed, 0 for none. A call that runs longer than `watch_after` seconds is
     watched for a caller who leaves; one that was told of it, or cancelled, has `grace` seconds before it is
-    cancelled (again). `certificate_of` reads a verified client certificate out of a scope. `clock` counts
+    cancelled (again). `last_words` is how long the caller of a call that the shell ends has to take its end.
+    `certificate_of` reads a verified client certificate out of a scope. `clock` counts
     seconds, monotonic. The frameworks found in `app` are made to answer errors with problems.
     """
 
@@ -51,6 +53,7 @@ class Shell:
         gzip_min_size: int = 0,
         watch_after: float = 0.05,
         grace: float = 1.0,
+        last_words: float = 10.0,
         lifespan: Hook | None = None,
         certificate_of: Callable[[Scope], Certificate | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -62,6 +65,7 @@ class Shell:
         self.max_message_size = max_message_size
         self.gzip_min_size = gzip_min_size
         self.grace = grace
+        self.last_words = last_words
         self.lifespan = lifespan
         self.certificate_of = certificate_of
         self.clock = clock
@@ -81,11 +85,12 @@ class Shell:
         else:
             await self.app(scope, receive, send)
 
-    def application(self, call: Call) -> ASGIApp:
+    def application(self, call: Call, scope: Scope) -> ASGIApp:
         """The application, compressing if this call wants it."""
         if self._compressing is not None and call.protocol == "http":
             accepted = call.headers.get(b"accept-encoding")
-            if accepted is not None and accepts_gzip(accepted):
+            # Starlette's middleware loses the messages of that extension.
+            if accepted is not None and accepts_gzip(accepted) and _ZERO_COPY not in (scope.get("extensions") or ()):
                 return self._compressing
         return self.app
 

@@ -65,9 +65,10 @@ SWITCHED: Final = 101
 _CLIENT_WENT_AWAY: Final = 499
 _FORBIDDEN: Final = 403
 _NO_CODE: Final = 1005
+_ABNORMAL: Final = 1006
+_DISCONNECTED: Final = "WebSocketDisconnect"
 _TOO_BIG: Final = 1009
 _LONGEST_REASON: Final = 120
-_LAST_WORDS_SECONDS: Final = 5.0
 _DENIAL: Final = "websocket.http.response"
 _log = structlog.get_logger("headgate.http")
 
@@ -119,6 +120,10 @@ class Socket(Supervised):
         """A closed socket is at its end."""
         return self._closed
 
+    def went(self, message: Message | None, heard: bool) -> None:  # noqa: ARG002
+        """To leave is a socket's usual end: what is under way may be finished within the time of grace."""
+        self.call.keep(CLOSE_CODE, message.get("code", _NO_CODE) if message is not None else _ABNORMAL)
+
     def took(self, message: Message) -> None:
         """Count a message from the caller, and refuse one that is too large."""
         kind, call = message["type"], self.call
@@ -135,16 +140,21 @@ class Socket(Supervised):
                     )
                     call.refused_by = "message_limit"
                 raise self.verdict
-        elif kind == "websocket.disconnect":
-            call.keep(CLOSE_CODE, message.get("code", _NO_CODE))
-        else:
+        elif kind == "websocket.connect":
             self._connected = True
 
     async def send(self, message: Message) -> None:
         """Pass a message of the application on."""
-        kind = message["type"]
         if self.verdict is not None:
             return
+        try:
+            await self._pass(message)
+        except OSError:  # how a server says that its caller is gone
+            self.left(None, True)
+            raise
+
+    async def _pass(self, message: Message) -> None:
+        kind = message["type"]
         if kind == "websocket.send":
             self._count(message)
             await self._send(message)
@@ -208,6 +218,9 @@ class Socket(Supervised):
             return self.verdict
         if error is None and (self.call.status == SWITCHED or self.gone):
             return None
+        # What frameworks and servers raise when they are used after the caller left.
+        if self.gone and (isinstance(error, OSError) or type(error).__name__ == _DISCONNECTED):
+            return None
         fault = fault_of(error) or defect()
         tell(fault, error)
         return fault
@@ -219,7 +232,7 @@ class Socket(Supervised):
         if self._closed or self.gone or call.kept(CLOSE_CODE) is not None:
             return
         try:
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            async with asyncio.timeout(self.shell.last_words):
                 if fault is None:
                     await self._close(1000, "")
                 elif call.status == SWITCHED:
@@ -263,6 +276,7 @@ class Socket(Supervised):
         call, shell = self.call, self.shell
         self.close()
         call.ended = shell.clock()
+        call.complete = call.complete or (call.status == SWITCHED and call.fault is None)
         if not call.status:
             call.status = _CLIENT_WENT_AWAY
             if call.code == "OK":

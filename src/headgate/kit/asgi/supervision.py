@@ -47,8 +47,8 @@ class Ticker:
             return
         due, self._old, self._young = self._old, self._young, set()
         self._timer = loop.call_later(self.period, self._turn, loop) if self._old else None
-        for supervised in due:
-            supervised.tick()
+        while due:
+            due.pop().tick()
 
 
 class Supervised:
@@ -129,6 +129,7 @@ class Supervised:
         if self._over or self.settled():
             return
         if self._cancels or self.gone:
+            self.verdict = self.verdict or gone()
             self._cancel()  # it did not obey yet, or did not end after it was told that its caller left
             self._timer = self._loop.call_later(self.shell.grace, self.tick)
             return
@@ -145,17 +146,23 @@ class Supervised:
         if self.may_watch():
             self._inbox.start()
 
-    def left(self, heard: bool) -> None:
-        """The caller went away. An application that was told may tidy up for a while; another is cancelled."""
+    def left(self, message: Message | None, heard: bool) -> None:
+        """The caller went away, as the server's `message` says, if it has one for it, and somebody `heard`.
+
+        An application that was told may tidy up for a while; another is cancelled.
+        """
         if self._over or self.gone or self.settled():
             return
         self.gone = True
-        self.verdict = self.verdict or Cancelled("the caller went away")
+        self._bucket.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        if not heard:
-            self._cancel()
         self._timer = self._loop.call_later(self.shell.grace, self.tick)
+        self.went(message, heard)
+
+    def went(self, message: Message | None, heard: bool) -> None:
+        """What that means at once; the application is cancelled after the time of grace in any case."""
+        raise NotImplementedError
 
     async def receive(self) -> Message:
         """Give the application what the server has to say; through the inbox once there is one."""
@@ -163,18 +170,24 @@ class Supervised:
             self._inbox.start()
             message = await self._inbox.receive()
         else:
-            self._direct += 1
-            try:
-                message = await self._receive()
-            finally:
-                self._direct -= 1
-                if self._inbox is not None and self._direct == 0:
-                    self._inbox.start()
-            if message["type"] in DISCONNECTS:
-                if self._inbox is not None:
-                    self._inbox.gone(message)
-                self.left(True)
+            message = await self._receive_directly()
         self.took(message)
+        return message
+
+    async def _receive_directly(self) -> Message:
+        gone = False
+        self._direct += 1
+        try:
+            message = await self._receive()
+            gone = message["type"] in DISCONNECTS
+        finally:
+            self._direct -= 1
+            if self._inbox is not None and self._direct == 0 and not gone:
+                self._inbox.start()
+        if gone:
+            if self._inbox is not None:
+                self._inbox.gone(message, heard=True)
+            self.left(message, True)
         return message
 
     def took(self, message: Message) -> None:
@@ -233,3 +246,8 @@ class Supervised:
         if call.deadline is not None and call.deadline < due:
             due, why = call.deadline, "not done within the time the caller gave"
         return due, why
+
+
+def gone() -> Fault:
+    """What ends the call of a caller who left."""
+    return Cancelled("the caller went away")
