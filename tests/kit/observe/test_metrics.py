@@ -188,7 +188,7 @@ def test_what_rooms_tell():
     metrics.cache_event("", "evicted")
     metrics.safety.judged("input", Judgement("block", {"threat": 0.9}, ("threat",)))
     metrics.safety.scorer_failed("builtin", "timeout")
-    metrics.audit_record("dropped")
+    metrics.audit_records("dropped", 1)
     metrics.lost_lines(3)
     found = samples(metrics)
     assert found["headgate_breaker_state"] == {("payments",): 2}

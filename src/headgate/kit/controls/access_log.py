@@ -10,11 +10,10 @@ Answered probes are told at level debug.
 """
 
 from collections.abc import Callable, Collection
-from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
 from headgate.kit.controls.call import Call, Control
-from headgate.kit.controls.redaction import redact_text
+from headgate.kit.controls.redaction import redact_text, remembering
 
 QUIET: Final = frozenset(
     (
@@ -24,9 +23,7 @@ QUIET: Final = frozenset(
 )
 CLIENT_WENT_AWAY: Final = 499
 
-_REMEMBERED: Final = 1_024
-_LONGEST_REMEMBERED: Final = 256
-_LONGEST: Final = 4_096
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _HARMLESS: Final = "0123456789abcdef-"
 _NOT_READY: Final = 503
 
@@ -52,7 +49,7 @@ class AccessLog(Control):
         self._lines = lines
         self._quiet = frozenset(quiet)
         self._mask = mask
-        self._remember = lru_cache(_REMEMBERED)(mask)
+        self._shown = remembering(mask)
 
     def settle(self, call: Call) -> None:
         """Write the line."""
@@ -86,11 +83,3 @@ class AccessLog(Control):
         if call.refused_by:
             fields["refused_by" if call.fault is not None or call.status >= 400 else "answered_by"] = call.refused_by
         self._lines.write(fields, quiet=quiet)
-
-    def _shown(self, text: str) -> str:
-        if len(text) <= _LONGEST_REMEMBERED:
-            return self._remember(text)
-        return self._mask(text)[:_LONGEST]
-
-
-_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

@@ -42,6 +42,8 @@ _SHORTEST: Final = 7
 _MOST_PASSES: Final = 8
 _REMEMBERED: Final = 4_096
 _LONGEST_REMEMBERED: Final = 128
+_REMEMBERED_TEXTS: Final = 1_024
+_LONGEST_SHOWN: Final = 4_096
 
 # All quantifiers which another could give back to are possessive, or bounded: that keeps every search linear.
 _FLAGS: Final = re.ASCII | re.IGNORECASE
@@ -212,6 +214,16 @@ class Redactor:
         # How many tokens a model read is a figure.
         figure = isinstance(value, int | float) and name.lower().endswith("tokens")
         return shown, value if figure else MASK
+
+
+def remembering(mask: Callable[[str], str]) -> Callable[[str], str]:
+    """`mask` for texts that come again and again: remembers the last 1,024 short ones, and cuts off after 4,096."""
+    remembered = lru_cache(_REMEMBERED_TEXTS)(mask)
+
+    def shown(text: str) -> str:
+        return remembered(text) if len(text) <= _LONGEST_REMEMBERED else mask(text)[:_LONGEST_SHOWN]
+
+    return shown
 
 
 def _own(pattern: str) -> re.Pattern[str]:

@@ -96,9 +96,9 @@ class Metrics:
         """A cache answered, missed, waited, called, threw out: an observer of `FlowCache`."""
         self._cache.labels(cache or "(all)", event).inc()
 
-    def audit_record(self, outcome: str) -> None:
-        """A record was `written`, `dropped` (the queue was full) or `failed` (the sink took it not)."""
-        self._audit.labels(outcome).inc()
+    def audit_records(self, outcome: str, count: int) -> None:
+        """So many records were `written`, `delayed` (the sink did not take them yet) or `dropped`."""
+        self._audit.labels(outcome).inc(count)
 
     def lost_lines(self, count: int) -> None:
         """The log's stream did not take so many lines: for `watch_lost_lines`."""
