@@ -49,6 +49,8 @@ CacheEvent: TypeAlias = Literal[
     "refresh_failed",  # the call for a new answer failed, the stale one stays
     "too_large",  # the answer was handed on and not kept
     "evicted",  # an answer gave way to others
+    "abandoned",  # the last reader left a stream before its end
+    "cut_off",  # a reader was too slow for the others
 ]
 CacheObserver: TypeAlias = Callable[[str, CacheEvent], None]
 """Called with the namespace ("" for evictions) and what happened. Must not raise."""

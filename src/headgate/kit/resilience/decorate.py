@@ -108,6 +108,35 @@ class Cached(Generic[P, T]):
         return await self._invalidate(self._keys.key(args, kwargs))
 
 
+class CachedStream(Generic[P, T]):
+    """An async generator function whose chunks are cached."""
+
+    def __init__(
+        self,
+        function: Callable[P, AsyncIterator[T]],
+        keys: Keys,
+        ask: Callable[[str, Callable[[], AsyncIterator[T]]], AsyncGenerator[T, None]],
+        invalidate: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        update_wrapper(self, function)
+        self._function = function
+        self._keys = keys
+        self._ask = ask
+        self._invalidate = invalidate
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
+        """The chunks of the call, the reader's own."""
+        return self._ask(self._keys.key(args, kwargs), partial(self._function, *args, **kwargs))
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The key of a call."""
+        return self._keys.key(args, kwargs)
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the stream of a call; False when the shared store could not be told."""
+        return await self._invalidate(self._keys.key(args, kwargs))
+
+
 def _result_of(function: Callable[..., Any]) -> Any:
     """The annotated result, for a stream that of its chunks; None when there is none."""
     hints = typing.get_type_hints(function, include_extras=True)
