@@ -229,6 +229,10 @@ class ObserveSettings(ProfileSettings):
     """Whether each call is a line of the log; probes are at level debug."""
     audit_log: str = "off"
     """Where the audit log goes: `off`, `stdout`, `stderr`, `syslog`, or the path of a file."""
+    audit_calls: Annotated[Literal["all", "notable"], Lower] = "all"
+    """Which calls are recorded: all, or those that were refused, failed or change things."""
+    audit_required: bool = False
+    """Whether calls are refused while they cannot be recorded."""
     audit_hash_chain: bool = False
     """Whether each audit record holds the hash of the one before, so that a missing one shows."""
     probes: bool = True
@@ -303,19 +307,51 @@ class SafetySettings(ProfileSettings):
     """The content gate."""
 
     content_filter_scorers: Words = ()
-    """Scorers, such as `builtin`; none has no gate."""
+    """Who judges texts: `builtin`, `patterns`, `tflite`, `saved_model`, `checks`, `moderation`; none has no gate."""
     content_filter_threshold: Share = 0.8
     """Probability from which a category counts."""
+    content_filter_thresholds: Words = ()
+    """Thresholds of single categories, such as `hate=0.6`."""
     content_filter_action: Annotated[Literal["block", "redact", "flag"], Lower] = "block"
-    """What happens then."""
+    """What happens to a text that counts."""
     content_filter_on_error: Annotated[Literal["open", "closed"], Lower] = "closed"
     """Whether text passes when a scorer fails."""
-    content_filter_timeout: Seconds = 5.0
+    content_filter_timeout: Annotated[float, Field(gt=0, le=600)] = 5.0
     """Longest a scorer may take."""
-    content_filter_paths: Words = ("/",)
-    """Path prefixes whose bodies go through the gate."""
     content_filter_window: int = Field(default=200, ge=16, le=65_536)
     """Most characters of a stream held back until they are judged."""
+    content_filter_marker: str = "[removed]"
+    """What stands in place of redacted text."""
+    content_filter_sides: Words = ("input", "output")
+    """What is judged: `input`, `output` or both."""
+    content_filter_methods: Words = ("POST", "PUT", "PATCH")
+    """HTTP methods that are judged."""
+    content_filter_paths: Words = ("/",)
+    """Path prefixes that are judged."""
+    content_filter_pointers: Words = ()
+    """JSON pointers of the texts in a body; none judges every string."""
+    content_filter_text_at: Words = ()
+    """Keys under which events of a stream hold their text; none knows the usual ones."""
+    content_filter_buffer: int = Field(default=MEBIBYTE, ge=1_024, le=1024 * MEBIBYTE)
+    """Most bytes of a body that are held to be judged; a larger one is refused."""
+    content_filter_model: str = ""
+    """File of the TFLite model, or directory of the SavedModel."""
+    content_filter_labels: str = ""
+    """File with the categories of that model, one a line."""
+    content_filter_checks_project: str = ""
+    """Google Cloud project that Google Checks is billed to."""
+    content_filter_checks_policies: Words = ()
+    """Policies of Google Checks, such as `HATE_SPEECH` or `HARASSMENT=0.6`; none asks for all."""
+    content_filter_checks_token_file: str = ""
+    """File from which the access token for Google Checks is read each time."""
+    content_filter_perspective_key: SecretStr | None = None
+    """Key for Perspective, whose service ends on 31 December 2026."""
+    content_filter_moderation_url: str = ""
+    """Moderation endpoint that speaks like OpenAI's."""
+    content_filter_moderation_key: SecretStr | None = None
+    """Key for it."""
+    content_filter_moderation_model: str = ""
+    """Model it is to use; "" leaves that to it."""
 
 
 class HardeningSettings(

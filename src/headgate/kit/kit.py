@@ -8,10 +8,12 @@
 One limiter, one set of keys, one registry of metrics: a caller's budget is the same over HTTP and gRPC.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from starlette.types import ASGIApp
 
 from headgate.kit import policies
@@ -21,23 +23,24 @@ from headgate.kit.controls.access import parse_rules
 from headgate.kit.controls.call import OVER_HTTP, Control, Pipeline
 from headgate.kit.controls.certificates import certificate_of_scope
 from headgate.kit.controls.identity import Authenticator
-from headgate.kit.controls.rate import Store
 from headgate.kit.current import current_call
 from headgate.kit.hardening import (
     HardeningSettings,
     IdentitySettings,
-    LimitSettings,
     ObserveSettings,
     ResilienceSettings,
+    SafetySettings,
     ServeSettings,
     WebSettings,
 )
-from headgate.kit.limits.limiter import open_store
 from headgate.kit.observe.logs import configure_logs
 from headgate.kit.observe.metrics import Metrics
+from headgate.kit.opening import open_audit, open_gate, open_limits, open_traces
+from headgate.kit.profile import refuse_unsafe
 from headgate.kit.resilience.breaker import Breakers
 from headgate.kit.resilience.cache import FlowCache
 from headgate.kit.resilience.http import HttpClients
+from headgate.kit.safety.configure import content_interceptor, content_safety
 from headgate.kit.serve.engines import HttpLimits
 from headgate.kit.settings import Settings
 from headgate.kit.table import Parts, controls
@@ -45,6 +48,8 @@ from headgate.kit.table import Parts, controls
 if TYPE_CHECKING:
     from headgate.kit.grpc.registry import Register
     from headgate.kit.grpc.server import GrpcServer
+
+_log = structlog.get_logger("headgate.kit")
 
 
 class Kit:
@@ -70,7 +75,12 @@ class Kit:
         self.settings = settings = settings if settings is not None else HardeningSettings.load()
         self.health = health or Health()
         self.metrics = metrics or Metrics()
-        self.store = _store(settings, self.metrics)
+        for warning in refuse_unsafe(settings):
+            _log.warning("unwise in production", setting=warning.pointer[1:], reason=warning.message, hint=warning.hint)
+        self.store = open_limits(settings, self.metrics)
+        self.audit = open_audit(settings, self.metrics)
+        self.traces = open_traces(settings)
+        self.gate = open_gate(settings, self.metrics)
         parts = self._parts(tuple(authenticators), rules or {}, tuple(public))
         self._authenticators = parts.authenticators
         self.controls = controls(settings, parts, more)
@@ -84,7 +94,7 @@ class Kit:
         settings = self.settings
         size = settings.max_body_size if isinstance(settings, WebSettings) else 0
         return Shell(
-            self._with_rpc(app, rpc),
+            self._inside(app, rpc),
             Pipeline(self.controls, OVER_HTTP),
             max_body_size=size,
             max_message_size=size,
@@ -109,6 +119,8 @@ class Kit:
             ),
             "reflection": isinstance(settings, WebSettings) and settings.debug,
         }
+        if self.gate is not None and isinstance(settings, SafetySettings):
+            given["interceptors"] = [content_interceptor(settings, self.gate)]
         if serve:
             given |= {"host": serve.host, "port": serve.grpc_port}
         return grpc_server(Pipeline(self.controls, frozenset(("grpc",))), **(given | options))
@@ -185,14 +197,18 @@ class Kit:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close connections to others: the limits' store, caches, HTTP."""
+        """Close connections to others, and write out spans and audit records that wait."""
         closing: list[Callable[[], Awaitable[None]]] = [cache.aclose for cache in self._caches]
         if self._clients is not None:
             closing.append(self._clients.aclose)
-        held = (self.store, *self._authenticators)
+        held = (self.store, self.gate, *self._authenticators)
         closing += [close for each in held if (close := getattr(each, "aclose", None)) is not None]
         for each in closing:
             await each()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.flush)
+        if self.audit is not None:
+            await asyncio.to_thread(self.audit.flush)
 
     def _parts(
         self,
@@ -209,6 +225,8 @@ class Kit:
             health=self.health,
             metrics=self.metrics,
             store=self.store,
+            audit=self.audit,
+            traces=self.traces,
             authenticators=authenticators,
             rules=rules,
             public=public,
@@ -217,8 +235,11 @@ class Kit:
     def _resilience(self) -> ResilienceSettings:
         return self.settings if isinstance(self.settings, ResilienceSettings) else HardeningSettings()
 
-    def _with_rpc(self, app: ASGIApp, rpc: "GrpcServer | None") -> ASGIApp:
-        if rpc is None or (isinstance(self.settings, ServeSettings) and not self.settings.grpc_web):
+    def _inside(self, app: ASGIApp, rpc: "GrpcServer | None") -> ASGIApp:
+        settings = self.settings
+        if isinstance(settings, SafetySettings):
+            app = content_safety(app, settings, self.gate)
+        if rpc is None or (isinstance(settings, ServeSettings) and not settings.grpc_web):
             return app
         from headgate.kit.grpc.dispatch import RpcOverHttp
 
@@ -247,19 +268,6 @@ def remaining_time() -> float | None:
     """Seconds left of the call being served; None without a deadline."""
     call = current_call()
     return None if call is None or call.deadline is None else call.deadline - time.monotonic()
-
-
-def _store(settings: Settings, metrics: Metrics) -> Store:
-    if not isinstance(settings, LimitSettings):
-        return open_store()
-    url = settings.rate_limit_redis_url
-    return open_store(
-        url.get_secret_value() if url else "",
-        store_down=settings.rate_limit_store_down,
-        timeout=settings.rate_limit_store_timeout,
-        max_keys=settings.rate_limit_max_keys,
-        observer=metrics.limiter_store,
-    )
 
 
 def _mtls(settings: Settings) -> bool:

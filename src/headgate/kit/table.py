@@ -16,6 +16,7 @@ import orjson
 from headgate.kit.asgi.health import Health
 from headgate.kit.controls.access import Access
 from headgate.kit.controls.access_log import QUIET, AccessLog
+from headgate.kit.controls.audit import Audit
 from headgate.kit.controls.call import Control
 from headgate.kit.controls.concurrency import Concurrency, Shedding
 from headgate.kit.controls.cors import Cors, Origins, SocketOrigins
@@ -30,6 +31,7 @@ from headgate.kit.controls.proxies import TrustedProxies
 from headgate.kit.controls.rate import Rate, Store
 from headgate.kit.controls.request_ids import RequestIds
 from headgate.kit.controls.security_headers import SecurityHeaders
+from headgate.kit.controls.trace import Trace
 from headgate.kit.hardening import (
     DeadlineSettings,
     IdentitySettings,
@@ -38,8 +40,10 @@ from headgate.kit.hardening import (
     SpendSettings,
     WebSettings,
 )
+from headgate.kit.observe.audit import AuditLog
 from headgate.kit.observe.logs import AccessLines
 from headgate.kit.observe.metrics import Metrics
+from headgate.kit.observe.traces import Traces
 from headgate.kit.settings import Settings
 
 
@@ -53,6 +57,8 @@ class Parts:
     health: Health
     metrics: Metrics
     store: Store
+    audit: AuditLog | None = None
+    traces: Traces | None = None
     authenticators: Sequence[Authenticator] = ()
     rules: Mapping[str, str | Iterable[str]] = field(default_factory=dict)
     public: Sequence[str] = ()
@@ -69,6 +75,21 @@ def _access_log(settings: Settings, _parts: Parts) -> Control | None:
     if not isinstance(settings, ObserveSettings) or not settings.access_log:
         return None
     return AccessLog(AccessLines(), quiet=QUIET | probe_paths(settings))
+
+
+def _trace(_settings: Settings, parts: Parts) -> Control | None:
+    return Trace(parts.traces) if parts.traces is not None else None
+
+
+def _audit(settings: Settings, parts: Parts) -> Control | None:
+    if not isinstance(settings, ObserveSettings) or parts.audit is None:
+        return None
+    return Audit(
+        parts.audit,
+        calls=settings.audit_calls,
+        required=settings.audit_required,
+        quiet=QUIET | probe_paths(settings),
+    )
 
 
 def _request_ids(_settings: Settings, _parts: Parts) -> Control:
@@ -219,6 +240,7 @@ CONTROLS: Final[tuple[Entry, ...]] = (
     _measure,
     _request_ids,
     _proxies,
+    _trace,
     _deadlines,
     _probes,
     _hosts,
@@ -231,6 +253,7 @@ CONTROLS: Final[tuple[Entry, ...]] = (
     _access,
     _security_headers,
     _access_log,
+    _audit,
 )
 """Every control of the kit."""
 
