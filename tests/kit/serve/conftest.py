@@ -113,3 +113,20 @@ async def until(holds, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+async def refuses(port: int) -> bool:
+    """Whether the port takes no connections."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return True
+    writer.close()
+    return False
+
+
+async def until_refused(port: int) -> None:
+    """Wait until the port takes no connections."""
+    async with asyncio.timeout(20):
+        while not await refuses(port):
+            await asyncio.sleep(0.01)

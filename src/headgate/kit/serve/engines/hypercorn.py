@@ -2,6 +2,8 @@
 
 Added to what it does by itself: connections that are closed for certain when serving ends, the TLS of a connection in
 the scope, and request bodies that an application leaves unread, which would block the connection for ever.
+
+What it does not tell: the code a WebSocket's client closed with; the application always sees 1006.
 """
 
 import asyncio
