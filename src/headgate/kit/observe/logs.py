@@ -32,6 +32,7 @@ LogFormat = Literal["auto", "json", "console"]
 ACCESS: Final = "headgate.access"
 _HEAD: Final = f'","level":"info","logger":"{ACCESS}","event":"request",'.encode()
 _QUIET_HEAD: Final = _HEAD.replace(b"info", b"debug")
+_ERRORS: Final = frozenset(("error", "critical"))
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 9}
 _QUIET: Final = (
     "aiosqlite",  # logs every call
@@ -69,7 +70,10 @@ class _Logs:
     def install(self) -> None:
         """Make structlog and the root logger of the standard library write here, and nowhere else."""
         structlog.configure(
-            processors=[structlog.stdlib.add_logger_name, structlog.processors.add_log_level, *self._finish],
+            processors=[
+                *(structlog.stdlib.add_logger_name, structlog.processors.add_log_level, _tell_error),
+                *self._finish,
+            ],
             logger_factory=lambda *name: _LineLogger(str(name[0]) if name else "", self.sink),
             wrapper_class=structlog.make_filtering_bound_logger(self.threshold),
             cache_logger_on_first_use=False,
@@ -140,6 +144,7 @@ class _Active:
     logs: _Logs | None = None
     lost = 0
     watch: Callable[[int], None] | None = None
+    tell: Callable[[BaseException], object] | None = None
 
     def dropped(self, count: int) -> None:
         """Count lines that the stream did not take."""
@@ -201,6 +206,11 @@ def watch_lost_lines(watch: Callable[[int], None] | None) -> None:
     _ACTIVE.watch = watch
 
 
+def watch_errors(tell: Callable[[BaseException], object] | None) -> None:
+    """Be told of exceptions that are logged at level error or above, through structlog: for error trackers."""
+    _ACTIVE.tell = tell
+
+
 class AccessLines:
     """Where the access log goes: straight to the stream as JSON, else the way of all lines."""
 
@@ -241,6 +251,16 @@ class _Stamps:
 
 
 _now: Final = _Stamps()
+
+
+def _tell_error(_logger: Any, method: str, event: EventDict) -> EventDict:
+    """Hand an exception on to whoever watches."""
+    if _ACTIVE.tell is not None and method in _ERRORS and event.get("exc_info"):
+        given = event["exc_info"]
+        error = given if isinstance(given, BaseException) else (sys.exc_info() if given is True else given)[1]
+        if isinstance(error, BaseException):
+            _ACTIVE.tell(error)
+    return event
 
 
 def _add_call(_logger: Any, _method: str, event: EventDict) -> EventDict:
