@@ -188,66 +188,56 @@ class Control:
 
 
 class Pipeline:
-    """The enabled controls, compiled for the protocols of one shell: tuples of bound methods by phase."""
+    """The enabled controls, compiled for the protocols of one shell: tuples of bound methods by protocol and phase."""
 
     def __init__(self, controls: Iterable[Control], protocols: frozenset[Protocol] = EVERY) -> None:
-        chosen = [control for control in controls if control.protocols & protocols]
-        entering = [
-            (control.name, _limited(control, hook, protocols))
-            for phase in ("identify", "admit")
-            for control in chosen
-            if (hook := _overridden(control, phase))
-        ]
-        self._names = tuple(name for name, _ in entering)
-        self._enter: tuple[Callable[[Call], MaybeVerdict], ...] = tuple(hook for _, hook in entering)
-        self.respond_hooks: tuple[Callable[[Call, MutableHeaders], None], ...] = tuple(
-            hook for control in chosen if (hook := _overridden(control, "respond"))
-        )
-        self.settle_hooks: tuple[Callable[[Call], None], ...] = tuple(
-            hook for control in chosen if (hook := _overridden(control, "settle"))
-        )
+        everyone = tuple(controls)
+        self._names: dict[Protocol, tuple[str, ...]] = {}
+        self._enter: dict[Protocol, tuple[Callable[[Call], MaybeVerdict], ...]] = {}
+        self.respond_hooks: dict[Protocol, tuple[Callable[[Call, MutableHeaders], None], ...]] = {}
+        """By protocol, for shells which guard each of them."""
+        self._settle: dict[Protocol, tuple[Callable[[Call], None], ...]] = {}
+        for protocol in protocols:
+            mine = [control for control in everyone if protocol in control.protocols]
+            entering = [*_hooks(mine, "identify"), *_hooks(mine, "admit")]
+            self._names[protocol] = tuple(name for name, _ in entering)
+            self._enter[protocol] = tuple(hook for _, hook in entering)
+            self.respond_hooks[protocol] = tuple(hook for _, hook in _hooks(mine, "respond"))
+            self._settle[protocol] = tuple(hook for _, hook in _hooks(mine, "settle"))
 
     async def enter(self, call: Call) -> Verdict:
         """Identify and admit. Raises the Fault of the first control that refuses; `call` then names both."""
         position = 0
         try:
-            for hook in self._enter:
+            for hook in self._enter[call.protocol]:
                 verdict = hook(call)
                 if verdict is not None:
                     if not isinstance(verdict, Answer):
                         verdict = await verdict
                     if verdict is not None:
-                        call.refused_by = self._names[position]
+                        call.refused_by = self._names[call.protocol][position]
                         return verdict
                 position += 1
         except Fault as fault:
-            call.fault, call.refused_by = fault, self._names[position]
+            call.fault, call.refused_by = fault, self._names[call.protocol][position]
             raise
         return None
 
     def respond(self, call: Call, headers: MutableHeaders) -> None:
         """Let every control see the headers of the answer."""
-        for hook in self.respond_hooks:
+        for hook in self.respond_hooks[call.protocol]:
             hook(call, headers)
 
     def settle(self, call: Call, failed: Callable[[BaseException], None]) -> None:
         """End the call for every control; `failed` is told what one of them raised, the others still run."""
-        for hook in self.settle_hooks:
+        for hook in self._settle[call.protocol]:
             try:
                 hook(call)
             except Exception as error:  # noqa: BLE001 - one control's defect must not leak another's slot
                 failed(error)
 
 
-def _overridden(control: Control, phase: str) -> Callable[..., Any] | None:
-    return getattr(control, phase) if getattr(type(control), phase) is not getattr(Control, phase) else None
-
-
-def _limited(
-    control: Control, hook: Callable[[Call], MaybeVerdict], protocols: frozenset[Protocol]
-) -> Callable[[Call], MaybeVerdict]:
-    """`hook`, only for the protocols of its control, when the shell also serves others."""
-    if protocols <= control.protocols:
-        return hook
-    mine = control.protocols
-    return lambda call: hook(call) if call.protocol in mine else None
+def _hooks(controls: Iterable[Control], phase: str) -> list[tuple[str, Callable[..., Any]]]:
+    """Name and bound method of each control that takes part in the phase."""
+    own = (each for each in controls if getattr(type(each), phase) is not getattr(Control, phase))
+    return [(control.name, getattr(control, phase)) for control in own]
