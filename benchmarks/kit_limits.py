@@ -23,8 +23,8 @@ from headgate.kit.limits.memory import MemoryStore
 from headgate.kit.limits.redis import RedisStore
 from headgate.testing.valkey import running_valkey
 
-ROUNDS = 25
-HITS = 4_000
+ROUNDS = 250
+HITS = 400
 TRIPS = 100
 TURNS = 75
 CLIENTS = 1_000_000
