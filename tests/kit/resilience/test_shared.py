@@ -269,6 +269,22 @@ class TestTogether:
         upstream.go.set()
         assert (await other.get_or_call("n:k", upstream))["number"] == 2
 
+    async def test_a_caller_who_leaves_while_asking_gives_the_lease_back(self, caches, stores):
+        """When the only caller leaves before the store's answer arrives, the lease it may hold is given back."""
+        store, upstream, asked = stores(), Upstream(), asyncio.Event()
+        look = store.look
+
+        async def slow(*args, **kwargs):
+            await look(*args, **kwargs)
+            asked.set()
+            await asyncio.Event().wait()
+
+        store.look = slow
+        task = asyncio.create_task(caches(store, lease_seconds=1000).get_or_call("n:k", upstream))
+        await asked.wait()
+        task.cancel()
+        assert (await caches(lease_seconds=1000).get_or_call("n:k", upstream))["number"] == 1
+
     async def test_a_lease_is_renewed_while_the_call_runs(self, caches, stores):
         """A call that takes longer than the lease still holds it."""
         store, renewals = stores(), []
@@ -426,7 +442,7 @@ class TestOutage:
         assert one.stats().outages == 1
         events = [line["event"] for line in logged() if line["logger"] == "headgate.cache"]
         assert events == [
-            "the shared cache does not answer: going on with the memory of this process",
+            "the shared cache does not answer: going on with this process's memory",
             "the shared cache answers again",
         ]
 

@@ -120,7 +120,8 @@ class SharedStore:
         self._prefix = prefix
         scripts = (_LOOK, _PUBLISH, _FAIL, _RENEW, _RELEASE)
         self._scripts = {text: self._redis.register_script(text) for text in scripts}
-        self._breaker = Breaker("shared cache", outage, counts=_is_outage, observer=self, jitter=random.random)
+        self._breaker = Breaker("shared cache", outage, counts=self._counts, observer=self, jitter=random.random)
+        self._reason = ""
         self.outages = 0
 
     async def look(
@@ -214,11 +215,15 @@ class SharedStore:
         except Unavailable as refused:
             raise StoreDown from refused
 
+    def _counts(self, error: BaseException) -> bool:
+        self._reason = f"{type(error).__name__}: {error}"
+        return isinstance(error, Exception)
+
     def changed(self, _target: str, before: State, after: State) -> None:
         """Log the beginning and the end of an outage, not each try in between."""
         if before == "closed":
             self.outages += 1
-            _log.warning("the shared cache does not answer: going on with the memory of this process")
+            _log.warning("the shared cache does not answer: going on with this process's memory", reason=self._reason)
         elif after == "closed":
             _log.info("the shared cache answers again")
 
@@ -227,10 +232,6 @@ class SharedStore:
 
     def finished(self, _target: str, _outcome: Outcome, _seconds: float) -> None:
         """Nothing to say."""
-
-
-def _is_outage(error: BaseException) -> bool:
-    return isinstance(error, Exception)
 
 
 def _ms(seconds: float) -> int:

@@ -46,8 +46,9 @@ class StreamPolicy:
     """How long streams live and how much of them. Times in seconds, sizes in bytes. Raises InvalidArgument.
 
     A complete stream is kept for `seconds`; `entries` and `size` bound the memory, `largest` one stream and
-    what is unread of one that is not kept. At most `streams` are shared while they run; any over that go
-    straight to their caller. With a shared store, memory is asked for `memory_seconds` before the store is.
+    what is unread of one that is not kept. At most `streams` are shared while they run, which take up to
+    `streams` times `largest`; any over that go straight to their caller. With a shared store, memory is
+    asked for `memory_seconds` before the store is.
     """
 
     seconds: float = 300.0

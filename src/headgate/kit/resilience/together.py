@@ -83,7 +83,11 @@ class Together:
                 if found.kind == "value" and not await self._readable(key, found, check):
                     continue
             except StoreDown:
-                return Answer(await make(), fresh)
+                break
+            except asyncio.CancelledError:
+                # The lease may be ours though the store's answer did not arrive.
+                self._release_later(key, token)
+                raise
             if found.kind == "value":
                 return Answer(found.data, found.left - stale, found=True)
             if found.kind == "error":
@@ -93,6 +97,7 @@ class Together:
             waited_for = found.data.decode("ascii")
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 1.5)
+        return Answer(await make(), fresh)
 
     async def aclose(self) -> None:
         """Wait until leases of cancelled calls are given back."""
