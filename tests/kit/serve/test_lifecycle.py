@@ -294,6 +294,23 @@ async def test_grpc_calls_are_cancelled_after_the_grace():
     assert cancelled.is_set()
 
 
+async def test_who_stops_waiting_for_grpc_does_not_keep_it_from_stopping(http_server, probe):
+    """A wait that is given up leaves a gRPC server as it was: it drains and stops afterwards."""
+    http, rpc = http_server(probe), shared_grpc(grpc_server(Echo=echo))
+    serving = Serving(shutdown_grace=20)
+    serving.add(rpc)
+    serving.add(http)
+    await serving.start()
+    waiting = asyncio.create_task(serving.wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{rpc.port}") as channel:
+        assert await channel.unary_unary("/shop/Echo")(b"still") == b"still"
+    await asyncio.wait_for(serving.stop(), 20)
+    await until_refused(rpc.port)
+
+
 async def test_a_taken_port_of_grpc(probe):
     """A taken port of gRPC names its setting, and what was bound before it is free again."""
     taken = HttpServer(probe, host="127.0.0.1", port=0, setting="port")

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -32,17 +33,18 @@ class Certificates:
         self.files = files
         self.loaded: Loaded = load(files)
         self._every = every
-        self._contexts: list[_Rotating] = []
+        self._fronts: list[_Front] = []
         self._listeners: list[Callable[[], None]] = []
         self._complaint = ""
         self._watchers = 0
         self._task: asyncio.Task[None] | None = None
 
     def context(self, protocols: list[str]) -> ssl.SSLContext:
-        """A context that offers `protocols` (ALPN) and answers each handshake with the newest files."""
-        rotating = _Rotating(protocols, self.loaded)
-        self._contexts.append(rotating)
-        return rotating.front
+        """A context that offers `protocols` (ALPN) and uses the newest files for each connection."""
+        front = _Front(ssl.PROTOCOL_TLS_SERVER)
+        front.protocols, front.current = protocols, self.loaded.context(protocols)
+        self._fronts.append(front)
+        return front
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each change, in the thread that noticed it."""
@@ -75,9 +77,9 @@ class Certificates:
                 await task
 
     def _use(self, loaded: Loaded) -> bool:
-        fresh = [rotating.prepare(loaded) for rotating in self._contexts]
-        for rotating, context in zip(self._contexts, fresh, strict=True):
-            rotating.current = context
+        fresh = [loaded.context(front.protocols) for front in self._fronts]
+        for front, context in zip(self._fronts, fresh, strict=True):
+            front.current = context
         self.loaded, self._complaint = loaded, ""
         _log.info("certificates changed", files=[str(path) for path in self.files.paths])
         for listener in self._listeners:
@@ -107,20 +109,19 @@ class Certificates:
             return True
 
 
-class _Rotating:
-    """One context for the server to hold, and the one that handshakes really use."""
+class _Front(ssl.SSLContext):
+    """The context a server holds: each connection gets the newest one behind it.
 
-    __slots__ = ("_protocols", "current", "front")
+    Not an old one that is changed: its sessions, resumed, would outlive the authorities that vouched for them.
+    """
 
-    def __init__(self, protocols: list[str], loaded: Loaded) -> None:
-        self._protocols = protocols
-        self.current = loaded.context(protocols)
-        self.front = loaded.context(protocols)
-        self.front.sni_callback = self._choose
+    protocols: list[str]
+    current: ServerContext
 
-    def prepare(self, loaded: Loaded) -> ServerContext:
-        return loaded.context(self._protocols)
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        """Begin a connection of asyncio's."""
+        return self.current.wrap_bio(*arguments, **options)
 
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """OpenSSL asks for every client hello, with or without a server name."""
-        connection.context = self.current
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        """Begin a connection over a plain socket."""
+        return self.current.wrap_socket(*arguments, **options)
