@@ -155,6 +155,9 @@ class Echo:
         if ask.how in {"metadata", "nap"}:
             await self.act(ask, context)
             ask = Ask(text=ask.text, count=1)
+        while ask.how == "trickle":
+            yield self.reply(ask)
+            await asyncio.sleep(0.01)
         for _ in range(0 if ask.how == "large" else ask.count):
             yield self.reply(ask)
         await self.act(ask, context)

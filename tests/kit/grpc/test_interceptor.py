@@ -27,6 +27,12 @@ class Limits(Control):
         call.budget = self.budget
 
 
+async def silence():
+    """Requests that do not come: a client of grpc.aio that still sends misses why it was refused."""
+    await asyncio.Event().wait()
+    yield
+
+
 async def failing(call) -> grpc.aio.AioRpcError:
     """The error a call ends with."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -122,12 +128,12 @@ class TestOutcomes:
     async def test_the_clients_deadline(self, serve, kind):
         """The caller's grpc-timeout ends the handler, and the call is settled as DEADLINE_EXCEEDED."""
         served = await serve()
-        error = await failing(begin(served.channel, kind, Ask(how="wait"), timeout=0.15))
+        error = await failing(begin(served.channel, kind, Ask(how="wait"), timeout=0.4))
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(served.echo.stopped.wait(), 10)
         [settled] = await served.recorder.settled()
         assert settled.code == "DEADLINE_EXCEEDED"
-        assert settled.deadline - settled.started == pytest.approx(0.15, abs=0.1)
+        assert settled.deadline - settled.started == pytest.approx(0.4, abs=0.3)
 
     @pytest.mark.parametrize("how", ["wait", "stubborn"])
     async def test_the_services_own_deadline(self, serve, kind, how):
@@ -176,7 +182,7 @@ class TestOutcomes:
             raise PermissionDenied("not you", code="missing_scope", hint="ask for more")
 
         served.recorder.refuse = refuse
-        error = await failing(begin(served.channel, kind, Ask()))
+        error = await failing(begin(served.channel, kind, Ask(), silence()))
         assert (error.code(), error.details()) == (grpc.StatusCode.PERMISSION_DENIED, "not you")
         assert {"x-request-id", "x-recorded", "grpc-status-details-bin"} <= {
             name for name, _ in error.trailing_metadata()
@@ -278,9 +284,10 @@ async def _slowly(count, gap):
 async def test_the_whole_time_is_watched(serve):
     """The total budget ends a stream that goes on and on, and shortens the deadline handlers see."""
     served = await serve(Limits(first_byte=5, idle=5, total=0.3))
-    error = await failing(begin(served.channel, "Bidi", None, _slowly(1_000, 0.01), timeout=30))
+    error = await failing(begin(served.channel, "ServerStream", Ask(how="trickle"), timeout=30))
     assert (error.code(), error.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, "not done within 0.3 s")
-    assert served.echo.seen
+    [settled] = await served.recorder.settled()
+    assert settled.messages_out > 1
 
 
 async def test_the_call_is_current_while_its_handler_runs(serve):
@@ -296,7 +303,7 @@ async def test_the_call_is_current_while_its_handler_runs(serve):
     assert current_call() is None
     [(request_id, route, remaining)] = seen
     assert (request_id, route) == ("mine", path("Unary"))
-    assert 8 < remaining <= 9
+    assert 8 < remaining < 9.5
 
 
 async def test_the_context_is_the_one_handlers_know(serve):

@@ -5,9 +5,8 @@ it ends the call; a subclass moves bytes. `abort` raises, as it does in grpc.aio
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
 
@@ -16,8 +15,8 @@ from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhaust
 from headgate.kit.grpc.metadata import Metadata, text_metadata
 from headgate.kit.grpc.methods import Method
 from headgate.kit.grpc.status import CODES, code_name
-from headgate.kit.grpc.watch import Watch
 
+_ON_ITS_WAY: Final = 0.001
 EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - the stubs do not know it
 
 
@@ -30,31 +29,22 @@ else:
 class RpcContext(_Context):
     """One RPC under way. `most_in` and `most_out` are bytes of one message, 0 without limit."""
 
-    def __init__(
-        self,
-        call: Call,
-        method: Method,
-        watch: Watch,
-        *,
-        most_in: int = 0,
-        most_out: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    kind = "OK"
+    """Name of the status code this ends with."""
+    message = ""
+    trailing: Metadata = ()
+    aborted: grpc.aio.AbortError | None = None
+    begun = False
+    """Whether initial metadata was sent."""
+    _callbacks: list[Callable[[Any], None]] | None = None
+    _ended = False
+
+    def __init__(self, call: Call, method: Method, most_in: int, most_out: int, clock: Callable[[], float]) -> None:
         self.call = call
         self.method = method
-        self.watch = watch
-        self.kind = "OK"
-        """Name of the status code this ends with."""
-        self.message = ""
-        self.trailing: Metadata = ()
-        self.aborted: grpc.aio.AbortError | None = None
-        self.begun = False
-        """Whether initial metadata was sent."""
         self._most_in = most_in
         self._most_out = most_out
         self._clock = clock
-        self._callbacks: list[Callable[[Any], None]] | None = None
-        self._ended = False
 
     async def _receive(self) -> bytes | None:
         """The next message's bytes, None when there are no more. Cancelled when the caller left."""
@@ -72,7 +62,7 @@ class RpcContext(_Context):
         """The one request of a method that takes one. Raises InvalidArgument (`no_message`)."""
         raw = await self._receive()
         if raw is None:
-            raise InvalidArgument("the request holds no message", code="no_message", hint="send exactly one")
+            raise no_message()
         return self._taken(raw)
 
     async def requests(self) -> AsyncIterator[Any]:
@@ -116,7 +106,6 @@ class RpcContext(_Context):
             await self.send_initial_metadata(())
         await self._send(raw)
         self.sent(len(raw))
-        self.watch.progress()
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Send metadata ahead of all responses; once."""
@@ -150,8 +139,9 @@ class RpcContext(_Context):
     def end(self) -> None:
         """Tell those who asked to be told that the call is over."""
         self._ended = True
-        for callback in self._callbacks or ():
-            callback(self)
+        if self._callbacks is not None:
+            for callback in self._callbacks:
+                callback(self)
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """Metadata sent after the last response."""
@@ -216,6 +206,11 @@ class RpcContext(_Context):
         """Send the next message as it is, where a wire compresses one at a time."""
 
 
+def no_message() -> Fault:
+    """The refusal of a request that ends before its message."""
+    return InvalidArgument("the request holds no message", code="no_message", hint="send exactly one")
+
+
 def too_large(limit: int) -> Fault:
     """The refusal of a request's message."""
     return ResourceExhausted(
@@ -224,10 +219,9 @@ def too_large(limit: int) -> Fault:
 
 
 async def broken_off() -> None:
-    """Give a cancellation that is on its way the chance to arrive.
+    """Give a cancellation that is on its way the time to arrive.
 
-    To grpc.aio the end of the requests and a broken stream look alike at first; what tells them apart is
-    the cancellation that follows. Without this a handler would take half of an upload for all of it.
+    To grpc.aio the end of the requests and a broken stream look alike; what tells them apart is the cancellation
+    that another of its threads brings. Without this a handler would take half of an upload for all of it.
     """
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.sleep(_ON_ITS_WAY)

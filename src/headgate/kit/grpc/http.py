@@ -15,7 +15,6 @@ from headgate.kit.grpc.json import Codec
 from headgate.kit.grpc.metadata import Metadata
 from headgate.kit.grpc.methods import Method
 from headgate.kit.grpc.outcome import conclude
-from headgate.kit.grpc.watch import Watch
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -50,7 +49,7 @@ class HttpContext(RpcContext):
         compress_from: int,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(call, method, Watch(None, call, clock), most_in=most_in, most_out=most_out, clock=clock)
+        super().__init__(call, method, most_in, most_out, clock)
         self.scope = scope
         self.codec = codec
         self.body = Body(receive, text=self.is_text())

@@ -13,6 +13,7 @@ message, and with the initial metadata of a stream, which is there at its beginn
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
@@ -21,12 +22,12 @@ from headgate.kit.controls.call import Budget, Call, Pipeline
 from headgate.kit.controls.faults import Cancelled, DeadlineExceeded
 from headgate.kit.controls.principal import Certificate
 from headgate.kit.current import CURRENT
-from headgate.kit.grpc.context import EOF, RpcContext, broken_off, too_large
+from headgate.kit.grpc.context import EOF, RpcContext, broken_off, no_message, too_large
 from headgate.kit.grpc.metadata import Metadata, from_headers, host_of_peer, to_headers
 from headgate.kit.grpc.methods import Method, unknown_method
 from headgate.kit.grpc.outcome import conclude, refuse_answer, status_of_kind, tell_defect
 from headgate.kit.grpc.status import CODES, DETAILS, rich_status, text
-from headgate.kit.grpc.watch import Watch
+from headgate.kit.grpc.watch import Ticker, Watch
 
 CertificateOf = Callable[[Mapping[str, Iterable[bytes]]], Certificate | None]
 """Reads the client certificate out of gRPC's `auth_context`."""
@@ -35,6 +36,8 @@ MOST_METHODS: Final = 4_096
 """Wrapped handlers that are kept: a server that answers any method name must not grow with the names."""
 
 _UNTIMED: Final = Budget()
+_DETAILS: Final[ContextVar[Any]] = ContextVar("headgate_call_details", default=None)
+"""From the interceptor to the handler: what gRPC has decoded of the call already."""
 
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ class KitInterceptor(_Interceptor):
         self.max_receive = max_receive
         self.max_send = max_send
         self.clock = clock
+        self.ticker = Ticker()
         self._served: dict[str, _Served] = {}
 
     async def intercept_service(
@@ -72,9 +76,13 @@ class KitInterceptor(_Interceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Find the handler and wrap it; unknown methods get one that refuses, so that they too are counted."""
-        found = await continuation(handler_call_details)
-        path = handler_call_details.method
+        """Find the handler and wrap it."""
+        return self.wrap(handler_call_details, await continuation(handler_call_details))
+
+    def wrap(self, details: Any, found: Any) -> Any:
+        """The handler behind the controls; one that refuses when there is none, so that it too is counted."""
+        _DETAILS.set(details)
+        path = details.method
         if found is None:
             return _Served(self, unknown_method(path)).handler
         served = self._served.get(path)
@@ -84,10 +92,14 @@ class KitInterceptor(_Interceptor):
                 self._served[path] = served
         return served.handler
 
-    def open(self, wire: Any, path: str, peer: str) -> Call:
-        """The call that gRPC's context speaks of."""
+    def open(self, wire: Any, method: Method) -> "NativeContext":
+        """The call that gRPC's context speaks of, made the current one."""
         started = self.clock()
-        call = Call("grpc", "POST", path, to_headers(wire.invocation_metadata()), host_of_peer(peer), started)
+        details = _DETAILS.get()
+        metadata = wire.invocation_metadata() if details is None else details.invocation_metadata
+        peer = wire.peer()
+        call = Call("grpc", "POST", method.path, to_headers(metadata or ()), host_of_peer(peer), started)
+        call.route = method.route
         remaining = wire.time_remaining()
         if remaining is not None:
             call.deadline = started + remaining
@@ -95,19 +107,37 @@ class KitInterceptor(_Interceptor):
             call.scheme = "https"
             call.certificate = self.certificate_of(wire.auth_context())
         CURRENT.set(call)
-        return call
+        return NativeContext(self, wire, peer, metadata, method, call)
 
 
 class NativeContext(RpcContext):
     """A call that came over gRPC itself; `wire` is grpc.aio's own context."""
 
-    def __init__(self, shell: KitInterceptor, wire: Any, peer: str, method: Method, call: Call, watch: Watch) -> None:
-        super().__init__(call, method, watch, most_in=shell.max_receive, most_out=shell.max_send, clock=shell.clock)
+    _expecting = False
+    """Whether the one request has not come yet: who is cut off now has sent too much, or left that early."""
+
+    def __init__(self, shell: KitInterceptor, wire: Any, peer: str, metadata: Any, method: Method, call: Call) -> None:
+        super().__init__(call, method, shell.max_receive, shell.max_send, shell.clock)
         self.wire = wire
+        self.watch = Watch(shell.ticker, call, shell.clock)
         self._shell = shell
         self._peer = peer
+        self._metadata = metadata
+
+    async def only_request(self) -> Any:
+        """The one request."""
+        most = self._most_in
+        self._expecting = most > 0
+        raw: bytes = await self.wire.read()
+        if raw is EOF:
+            await broken_off()
+            raise no_message()
         self._expecting = False
-        """Whether the one request has not come yet: who is cut off now has sent too much, or left that early."""
+        size = len(raw)
+        self.call.bytes_in = size
+        if 0 < most < size:
+            raise too_large(most)
+        return self.method.decode(raw)
 
     async def _receive(self) -> bytes | None:
         raw: bytes = await self._live().read()
@@ -146,6 +176,7 @@ class NativeContext(RpcContext):
         call.messages_out += 1
         if call.first_byte is None:
             call.first_byte = self._clock()
+        self.watch.progress()
 
     def respond(self) -> Metadata:
         """What the controls add to the answer."""
@@ -178,6 +209,16 @@ class NativeContext(RpcContext):
         except grpc.aio.AbortError:
             self.call.complete = True
             raise
+        except grpc.aio.InternalError:
+            self.lost()
+            raise
+
+    def lost(self) -> None:
+        """The call is over for its caller, who did not get what was to be said."""
+        if self._expecting:
+            self.fail(too_large(self._most_in))
+        else:
+            self.fail(Cancelled("the caller went away"))
 
     def settle(self) -> None:
         """The call is over."""
@@ -201,13 +242,16 @@ class NativeContext(RpcContext):
         if not pending:  # what the handler awaited was cancelled, not the call
             conclude(self, RuntimeError("the handler raised CancelledError, but the call was not cancelled"))
             return True
-        if self.wire.time_remaining() == 0:
+        if self._out_of_time():
             self.fail(DeadlineExceeded("not done within the time the caller gave", code="request_timeout"))
-        elif self._expecting:
-            self.fail(too_large(self._most_in))
         else:
-            self.fail(Cancelled("the caller went away"))
+            self.lost()
         return False
+
+    def _out_of_time(self) -> bool:
+        """Whether the caller's deadline is over; theirs may be a little ahead of ours, and is rounded on the way."""
+        deadline, now = self.call.deadline, self._clock()
+        return deadline is not None and deadline - now <= max(0.1, (deadline - self.call.started) / 20)
 
     def timed_out(self) -> bool:
         """The watch cancelled the handler. Returns whether that was all; the caller may have left as well."""
@@ -218,16 +262,9 @@ class NativeContext(RpcContext):
         self.fail(fault)
         return task.uncancel() == 0
 
-    async def only_request(self) -> Any:
-        """The one request."""
-        self._expecting = self._most_in > 0
-        request = await super().only_request()
-        self._expecting = False
-        return request
-
     def invocation_metadata(self) -> Any:
         """What the caller sent along."""
-        return self.wire.invocation_metadata()
+        return self._metadata
 
     def peer(self) -> str:
         """The other end, such as `ipv4:127.0.0.1:50000`."""
@@ -274,7 +311,7 @@ class _Served:
         )
 
     async def _single(self, _requests: Any, wire: Any) -> bytes:
-        context = self._open(wire)
+        context = self._shell.open(wire, self.method)
         try:
             response: bytes = await self._run(context)
             if context.kind != "OK":
@@ -285,7 +322,7 @@ class _Served:
             context.settle()
 
     async def _stream(self, _requests: Any, wire: Any) -> None:
-        context = self._open(wire)
+        context = self._shell.open(wire, self.method)
         try:
             await self._run(context)
             if context.kind != "OK":
@@ -295,13 +332,6 @@ class _Served:
             context.finish()
         finally:
             context.settle()
-
-    def _open(self, wire: Any) -> NativeContext:
-        shell, method = self._shell, self.method
-        peer = wire.peer()
-        call = shell.open(wire, method.path, peer)
-        call.route = method.route
-        return NativeContext(shell, wire, peer, method, call, Watch(asyncio.current_task(), call, shell.clock))
 
     async def _run(self, context: NativeContext) -> Any:
         """Run the controls and the handler. Returns the response's bytes; what went wrong is in the context."""

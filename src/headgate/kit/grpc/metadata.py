@@ -17,12 +17,9 @@ _REMEMBERED: Final = 1_024
 _names: dict[bytes, str] = {}
 
 
-def to_headers(metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[bytes, bytes]]:
+def to_headers(metadata: Iterable[tuple[str, str | bytes]]) -> list[tuple[bytes, bytes]]:
     """Metadata as the bytes a call holds. The bytes of a `-bin` value stay as they are."""
-    return [
-        (name.encode("ascii", "replace"), value.encode("utf-8", "replace") if isinstance(value, str) else value)
-        for name, value in metadata or ()
-    ]
+    return [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in metadata]
 
 
 def from_headers(headers: Iterable[tuple[bytes, bytes]]) -> Metadata:

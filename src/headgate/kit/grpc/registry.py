@@ -71,7 +71,7 @@ class Registry:
 
     def has(self, path: str) -> bool:
         """Whether a handler answers to `path`."""
-        return self._look_up(Details(path, ())) is not None
+        return self.look_up(Details(path, ())) is not None
 
     def _next(self, position: int, details: Any) -> Awaitable[Any]:
         if position == len(self.interceptors):
@@ -81,9 +81,10 @@ class Registry:
         return result
 
     async def _found(self, details: Any) -> Any:
-        return self._look_up(details)
+        return self.look_up(details)
 
-    def _look_up(self, details: Any) -> Any:
+    def look_up(self, details: Any) -> Any:
+        """The handler that answers to `details.method`, before any interceptor; None when none does."""
         for handler in self.handlers:
             found = handler.service(details)
             if found is not None:
