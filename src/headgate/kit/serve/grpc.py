@@ -48,6 +48,7 @@ class GrpcServer:
         self._shared = shared
         self._bound = self._started = self._watching = False
         self._ended = asyncio.Event()
+        self._over: asyncio.Task[bool] | None = None
 
     @property
     def name(self) -> str:
@@ -83,6 +84,8 @@ class GrpcServer:
         await self.bind()
         await self._server.start()
         self._started = True
+        # One for all who wait, and never cancelled: gRPC would take that for the end of its own shutdown.
+        self._over = asyncio.create_task(self._server.wait_for_termination())
         if self.certificates is not None:
             self.certificates.watch()
             self._watching = True
@@ -90,15 +93,12 @@ class GrpcServer:
 
     async def wait(self) -> None:
         """Return when it was stopped, or ended by itself."""
-        ends = {
-            asyncio.create_task(self._ended.wait()),
-            asyncio.create_task(self._server.wait_for_termination()),
-        }
+        stopped = asyncio.create_task(self._ended.wait())
+        ends = {stopped} if self._over is None else {stopped, self._over}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in ends:
-                task.cancel()
+            stopped.cancel()
 
     def leave(self) -> None:
         """Nothing: gRPC tells its clients when it drains."""
