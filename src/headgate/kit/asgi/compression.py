@@ -1,54 +1,50 @@
-"""Which answers may be compressed, and what caches must be told of it.
+"""Which answers are compressed, and what caches must be told of it.
 
-The work is done by Starlette's `GZipMiddleware`; here is what it leaves open: `gzip;q=0` is a refusal, and an
-answer that is compressed for some must say `Vary: Accept-Encoding` to all (RFC 9110, sections 12.5.3 and 12.5.5).
+The work is done by the responder of Starlette's `GZipMiddleware`. It is made only for an answer that it will
+compress, as far as the headers tell; all others go past it. Here, too, is what it leaves open: `gzip;q=0` is a
+refusal, and an answer that is compressed for some says `Vary: Accept-Encoding` to all (RFC 9110, sections
+12.5.3 and 12.5.5).
 """
 
 from functools import lru_cache
 from typing import Final
 
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipResponder
+from starlette.types import ASGIApp, Scope, Send
 
 from headgate.kit.controls.call import MutableHeaders
 
 _LEVEL: Final = 6
 _EXCLUDED: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/zip", "application/zstd", "font/woff2")
 _VARY: Final = (b"vary", b"Accept-Encoding")
+_ZERO_COPY: Final = "http.response.zerocopysend"
 
 
-def compressing(app: ASGIApp, minimum: int) -> ASGIApp:
-    """`app`, its answers of `minimum` bytes and more compressed when the caller accepts gzip."""
-    whole = _Whole(app, minimum)
-    return GZipMiddleware(whole, minimum_size=minimum, compresslevel=_LEVEL, exclude_content_types=_EXCLUDED)
+def responder(app: ASGIApp, minimum: int, send: Send) -> GZipResponder:
+    """What compresses one answer: give its messages to `send_with_compression`, they come out at `send`."""
+    made = GZipResponder(app, minimum, compresslevel=_LEVEL, exclude_content_types=_EXCLUDED)
+    made.send = send
+    return made
 
 
-class _Whole:
-    """Sends a body announced as smaller than `minimum` in one part: of several, the middleware sees no size."""
+def worth(headers: MutableHeaders, minimum: int) -> bool:
+    """Whether an answer with these headers is one to compress: large enough, of a suitable type, not encoded yet."""
+    kind = b""
+    for name, value in headers:
+        if name == b"content-length":
+            if value.isdigit() and int(value) < minimum:
+                return False
+        elif name == b"content-type":
+            kind = value
+        elif name == b"content-encoding":
+            return False
+    return compressible(kind)
 
-    def __init__(self, app: ASGIApp, minimum: int) -> None:
-        self._app = app
-        self._minimum = minimum
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held: list[bytes] | None = None
-
-        async def joined(message: Message) -> None:
-            nonlocal held
-            if message["type"] == "http.response.start":
-                held = [] if self._is_small(message) else None
-            elif held is not None and message["type"] == "http.response.body":
-                held.append(message.get("body", b""))
-                if message.get("more_body", False):
-                    return
-                message = {"type": "http.response.body", "body": b"".join(held)}
-            await send(message)
-
-        await self._app(scope, receive, joined)
-
-    def _is_small(self, start: Message) -> bool:
-        length: bytes = dict(start.get("headers", ())).get(b"content-length", b"")
-        return length.isdigit() and int(length) < self._minimum
+def wanted(accepted: bytes | None, scope: Scope) -> bool:
+    """Whether the caller, who sent this `Accept-Encoding`, gets it compressed."""
+    # Starlette's responder loses the messages of that extension.
+    return accepted is not None and accepts_gzip(accepted) and _ZERO_COPY not in (scope.get("extensions") or ())
 
 
 @lru_cache(maxsize=256)
@@ -69,18 +65,9 @@ def compressible(content_type: bytes) -> bool:
     return essence not in _EXCLUDED and f"{essence.partition('/')[0]}/*" not in _EXCLUDED
 
 
-def vary(headers: MutableHeaders, minimum: int) -> None:
-    """Add `Vary` to an answer that is compressed for those who accept it, unless it is there."""
-    kind, varies = b"", b""
+def vary(headers: MutableHeaders) -> None:
+    """Say that the answer depends on `Accept-Encoding`, unless it does already."""
     for name, value in headers:
-        if name == b"content-length":
-            if value.isdigit() and int(value) < minimum:
-                return
-        elif name == b"content-type":
-            kind = value
-        elif name == b"vary":
-            varies = value.lower()
-        elif name == b"content-encoding":
+        if name == b"vary" and (b"accept-encoding" in value.lower() or b"*" in value):
             return
-    if b"accept-encoding" not in varies and b"*" not in varies and compressible(kind):
-        headers.append(_VARY)
+    headers.append(_VARY)

@@ -8,22 +8,20 @@ that nobody takes what came for the whole.
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
-from starlette.types import Message, Receive, Scope, Send
+from starlette.middleware.gzip import GZipResponder
+from starlette.types import Message
 
 from headgate.kit.asgi import compression, refusals
 from headgate.kit.asgi.inputs import fault_of
 from headgate.kit.asgi.problems import TOLD, defect, tell
 from headgate.kit.asgi.supervision import Supervised, gone
-from headgate.kit.controls.call import Call, MutableHeaders
+from headgate.kit.controls.call import Headers, MutableHeaders
 from headgate.kit.controls.codes import code_of_status
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
 from headgate.kit.current import CURRENT
-
-if TYPE_CHECKING:
-    from headgate.kit.asgi.shell import Shell
 
 CLIENT_WENT_AWAY: Final = 499
 _LONGEST_LENGTH: Final = 18
@@ -40,15 +38,13 @@ class ResponseCutError(Exception):
 class Exchange(Supervised):
     """One request."""
 
-    __slots__ = ("_body_ended", "_headers", "_last", "_sent_last", "_trailers")
-
-    def __init__(self, shell: "Shell", scope: Scope, receive: Receive, send: Send, call: Call) -> None:
-        super().__init__(shell, scope, receive, send, call)
-        self._headers: MutableHeaders = []
-        self._last = b""
-        self._trailers = False
-        self._sent_last = False
-        self._body_ended = False
+    _headers: Headers = ()
+    _last = b""
+    _squeezer: GZipResponder | None = None
+    _opened = False
+    _trailers = False
+    _sent_last = False
+    _body_ended = False
 
     async def run(self) -> None:
         """Answer, whatever the application does."""
@@ -59,7 +55,7 @@ class Exchange(Supervised):
                 answer = await shell.pipeline.enter(call)
                 if answer is None:
                     self._admit()
-                    await shell.application(call, self.scope)(self.scope, self.receive, self.send)
+                    await shell.app(self.scope, self.receive, self.send)
                 else:
                     await self._reply(answer.status, list(answer.headers), answer.body)
             except BaseException as error:  # noqa: BLE001 - outermost: nothing may reach the server unanswered
@@ -106,30 +102,53 @@ class Exchange(Supervised):
         """Pass a message of the answer on."""
         if self.verdict is not None:
             return
-        kind = message["type"]
         try:
-            if kind == "http.response.body":
-                body = message.get("body", b"")
-                if self._sent_last or not self.call.status:
-                    raise RuntimeError("a part of a response before its start, or after its end")
-                if body:
-                    self.call.messages_out += 1
-                    self.call.bytes_out += len(body)
-                    self._last = body
-                if self._trailers or message.get("more_body", False):
-                    self._touched = self.shell.clock()
-                    await self._send(message)
-                else:
-                    await self._finish(message)
-            elif kind == "http.response.start":
-                await self._send(self._start(message))
-            elif _ends(message):
-                await self._finish(message)
+            kind = message["type"]
+            if kind == "http.response.start":
+                message = self._open(message)
+            elif self._sent_last or (not self._opened and kind == "http.response.body"):
+                raise RuntimeError("a part of a response before its start, or after its end")
+            if self._squeezer is None:
+                await self._send(self._passing(message))
+                if self._sent_last:
+                    self._sent()
             else:
-                await self._send(message)
+                await self._squeezer.send_with_compression(message)
         except OSError:  # how a server says that its caller is gone
             self.left(None, True)
             raise
+
+    async def _put(self, message: Message) -> None:
+        """Send what came out of compression."""
+        await self._send(self._passing(message))
+        if self._sent_last:
+            self._sent()
+
+    def _passing(self, message: Message) -> Message:
+        """Note what is about to be sent."""
+        kind, call = message["type"], self.call
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            if body:
+                call.messages_out += 1
+                call.bytes_out += len(body)
+                self._last = body
+            if self._trailers or message.get("more_body", False):
+                self._touched = self.shell.clock()
+            else:
+                self._sent_last = True
+        elif kind == "http.response.start":
+            self._dress(message["status"], message["headers"])
+            if self._timer is not None:
+                self._arm()
+        elif _ends(message):
+            self._sent_last = True
+        return message
+
+    def _sent(self) -> None:
+        call = self.call
+        call.complete = True
+        call.ended = self.shell.clock()
 
     def _admit(self) -> None:
         """Hold the request to what was announced, and the application to what the controls found."""
@@ -154,20 +173,23 @@ class Exchange(Supervised):
             call.refused_by = "body_limit"
             raise _too_large(most)
 
-    def _start(self, message: Message) -> Message:
+    def _open(self, message: Message) -> Message:
+        """The start of the answer, its headers free to be changed, and compression chosen."""
         call, shell = self.call, self.shell
-        if call.status:
+        if self._opened:
             self.verdict = defect()
             _log.error("the application began a second response", code=self.verdict.code)
             raise RuntimeError("a response has begun already: there cannot be a second")
+        self._opened = True
+        self._trailers = message.get("trailers", False)
         # A copy: a response object may be sent more than once.
         headers = [each for each in message.get("headers", ()) if len(each[0]) != 6 or each[0].lower() != b"server"]
-        if shell.gzip_min_size and call.protocol == "http":
-            compression.vary(headers, shell.gzip_min_size)
-        self._dress(message["status"], headers)
-        self._trailers = message.get("trailers", False)
-        if self._timer is not None:
-            self._arm()
+        minimum = shell.gzip_min_size
+        if minimum and call.protocol == "http" and compression.worth(headers, minimum):
+            if compression.wanted(call.headers.get(b"accept-encoding"), self.scope):
+                self._squeezer = compression.responder(shell.app, minimum, self._put)
+            else:
+                compression.vary(headers)
         return {**message, "headers": headers}
 
     def _dress(self, status: int, headers: MutableHeaders) -> None:
@@ -176,16 +198,13 @@ class Exchange(Supervised):
         call.status = status
         if not call.route:
             call.route = shell.route_of(self.scope)
-        shell.respond(call, headers)
+        for hook in shell.respond_hooks[call.protocol]:
+            try:
+                hook(call, headers)
+            except Exception as error:  # noqa: BLE001 - it costs that control's headers, not the answer
+                shell.failed(error)
         self._headers = headers
         call.first_byte = self._touched = shell.clock()
-
-    async def _finish(self, message: Message) -> None:
-        self._sent_last = True
-        self._touched = self.shell.clock()
-        await self._send(message)
-        self.call.complete = True
-        self.call.ended = self.shell.clock()
 
     async def _reply(self, status: int, headers: MutableHeaders, body: bytes, *, linger: bool = False) -> None:
         """Send a whole answer. With `linger`, read on before its end, so that the caller reads it."""
@@ -201,7 +220,9 @@ class Exchange(Supervised):
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
             await self._discard()
             body = b""
-        await self._finish({"type": "http.response.body", "body": body, "more_body": False})
+        self._sent_last = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self._sent()
 
     async def _discard(self) -> None:
         """Read on for a while: a client cut off while it sends sees a reset connection instead of the answer."""
@@ -284,7 +305,7 @@ class Exchange(Supervised):
             call.status, call.code = CLIENT_WENT_AWAY, "CANCELLED"
         elif call.status >= 400 and call.code == "OK":
             call.code = code_of_status(call.status)
-        if not call.route:
+        if not call.route and call.first_byte is None:
             call.route = shell.route_of(self.scope)
         shell.pipeline.settle(call, shell.failed)
 

@@ -15,19 +15,17 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from headgate.kit.asgi.compression import accepts_gzip, compressing
 from headgate.kit.asgi.exchange import Exchange
 from headgate.kit.asgi.frameworks import prepare
 from headgate.kit.asgi.lifespan import Hook, Lifespan
 from headgate.kit.asgi.routes import resolver
 from headgate.kit.asgi.sockets import Socket
 from headgate.kit.asgi.supervision import Ticker
-from headgate.kit.controls.call import Call, MutableHeaders, Pipeline
+from headgate.kit.controls.call import Call, Pipeline
 from headgate.kit.controls.principal import Certificate
 
 _RPC: Final = b"application/grpc-web"
 _CONNECT: Final = b"application/connect+"
-_ZERO_COPY: Final = "http.response.zerocopysend"
 _CONNECT_VERSION: Final = b"connect-protocol-version"
 _log = structlog.get_logger("headgate.http")
 
@@ -61,6 +59,7 @@ class Shell:
         self.app = app
         self.frameworks = prepare(app)
         self.pipeline = pipeline
+        self.respond_hooks = pipeline.respond_hooks
         self.max_body_size = max_body_size
         self.max_message_size = max_message_size
         self.gzip_min_size = gzip_min_size
@@ -71,7 +70,6 @@ class Shell:
         self.clock = clock
         self.ticker = Ticker(watch_after)
         self.route_of = resolver(self.frameworks)
-        self._compressing = compressing(app, gzip_min_size) if gzip_min_size else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -84,23 +82,6 @@ class Shell:
             await Lifespan(self.app, self.lifespan, receive, send).run(scope)
         else:
             await self.app(scope, receive, send)
-
-    def application(self, call: Call, scope: Scope) -> ASGIApp:
-        """The application, compressing if this call wants it."""
-        if self._compressing is not None and call.protocol == "http":
-            accepted = call.headers.get(b"accept-encoding")
-            # Starlette's middleware loses the messages of that extension.
-            if accepted is not None and accepts_gzip(accepted) and _ZERO_COPY not in (scope.get("extensions") or ()):
-                return self._compressing
-        return self.app
-
-    def respond(self, call: Call, headers: MutableHeaders) -> None:
-        """Let the controls see the headers of an answer; a defect in one costs its headers, not the answer."""
-        try:
-            for hook in self.pipeline.respond_hooks:
-                hook(call, headers)
-        except Exception as error:  # noqa: BLE001
-            self.failed(error)
 
     def failed(self, error: BaseException) -> None:
         """A control broke where nothing can be answered any more."""

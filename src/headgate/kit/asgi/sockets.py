@@ -19,21 +19,17 @@ Sources: RFC 6455, section 7.4; IANA's registry of WebSocket close codes.
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message
 
 from headgate.kit.asgi.inputs import fault_of
 from headgate.kit.asgi.problems import Rendered, defect, encoded, fault_document, rendered, tell
 from headgate.kit.asgi.supervision import Supervised
-from headgate.kit.controls.call import Call
 from headgate.kit.controls.codes import code_of_status
 from headgate.kit.controls.faults import Fault, ResourceExhausted
 from headgate.kit.current import CURRENT
-
-if TYPE_CHECKING:
-    from headgate.kit.asgi.shell import Shell
 
 FAILURE: Final = "headgate.failure"
 """Where a framework that closes sockets itself leaves the exception, in the scope, for the shell to do it."""
@@ -86,14 +82,10 @@ def error_frame(fault: Fault, path: str, request_id: str) -> str:
 class Socket(Supervised):
     """One WebSocket."""
 
-    __slots__ = ("_closed", "_connected", "_denied", "_subprotocol")
-
-    def __init__(self, shell: "Shell", scope: Scope, receive: Receive, send: Send, call: Call) -> None:
-        super().__init__(shell, scope, receive, send, call)
-        self._connected = False
-        self._closed = False
-        self._denied = False
-        self._subprotocol = False
+    _connected = False
+    _closed = False
+    _denied = False
+    _subprotocol = False
 
     async def run(self) -> None:
         """Serve it, whatever the application does."""
@@ -202,7 +194,11 @@ class Socket(Supervised):
         call, shell = self.call, self.shell
         call.status = status
         call.route = call.route or shell.route_of(self.scope)
-        shell.respond(call, headers)
+        for hook in shell.respond_hooks[call.protocol]:
+            try:
+                hook(call, headers)
+            except Exception as error:  # noqa: BLE001 - it costs that control's headers, not the answer
+                shell.failed(error)
         call.first_byte = self._touched = shell.clock()
 
     def _note_close(self, code: int) -> None:

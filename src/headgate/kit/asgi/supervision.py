@@ -7,12 +7,13 @@ deadline is next when it fires, and an inbox that notices when the caller leaves
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Message, Receive, Scope, Send
 
 from headgate.kit.asgi.inbox import DISCONNECTS, Inbox
-from headgate.kit.controls.call import Call
+from headgate.kit.controls.call import Budget, Call
 from headgate.kit.controls.faults import Cancelled, DeadlineExceeded, Fault
 
 if TYPE_CHECKING:
@@ -24,26 +25,50 @@ _FOREVER: Final = math.inf
 class Ticker:
     """Calls the `tick` of supervised calls once they are between `period` and twice that many seconds old."""
 
-    __slots__ = ("_loop", "_old", "_timer", "_young", "period")
+    __slots__ = ("_loop", "_old", "_thread", "_timer", "_young", "budget", "near", "period")
 
     def __init__(self, period: float) -> None:
         self.period = period
+        self.budget = Budget()
+        self.near = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._timer: asyncio.TimerHandle | None = None
         self._young: set[Supervised] = set()
         self._old: set[Supervised] = set()
 
-    def add(self, supervised: "Supervised", loop: asyncio.AbstractEventLoop) -> set["Supervised"]:
-        """Take a call in. Returns the set to take it out of when it is over."""
+    def add(self, supervised: "Supervised") -> asyncio.Task[Any]:
+        """Take a call in, which is taken out of `bucket` when it is over. Returns the task it runs in."""
+        task = None
+        if get_ident() == self._thread:  # a thread runs one loop at a time: cheaper than to ask which
+            task = asyncio.current_task(self._loop)
+        if task is None:
+            task = self._adopt()
+        if self._timer is None:
+            self._timer = task.get_loop().call_later(self.period, self._turn, self._loop)
+        supervised.bucket = young = self._young
+        young.add(supervised)
+        return task
+
+    def _adopt(self) -> asyncio.Task[Any]:
+        """Serve the loop that runs now. What another one's calls still need is theirs."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("the shell must run in a task")
+        loop = task.get_loop()
         if loop is not self._loop:
             self._loop, self._timer, self._young, self._old = loop, None, set(), set()
-        if self._timer is None:
-            self._timer = loop.call_later(self.period, self._turn, loop)
-        self._young.add(supervised)
-        return self._young
+        self._thread = get_ident()
+        return task
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop is not self._loop:
+    def learn(self, budget: Budget) -> None:
+        """Most calls have the same budget: whether it is `near`, sooner up than the ticker looks, is found out once."""
+        limits = (budget.first_byte, budget.idle, budget.total)
+        self.near = any(limit is not None and limit < 2 * self.period for limit in limits)
+        self.budget = budget
+
+    def _turn(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        if loop is None or loop is not self._loop:
             return
         due, self._old, self._young = self._old, self._young, set()
         self._timer = loop.call_later(self.period, self._turn, loop) if self._old else None
@@ -54,49 +79,29 @@ class Ticker:
 class Supervised:
     """A call under way. Subclasses speak HTTP or WebSocket."""
 
-    __slots__ = (
-        "_bucket",
-        "_cancels",
-        "_cancels_before",
-        "_direct",
-        "_inbox",
-        "_loop",
-        "_over",
-        "_receive",
-        "_send",
-        "_task",
-        "_timer",
-        "_touched",
-        "call",
-        "gone",
-        "scope",
-        "shell",
-        "verdict",
-    )
+    verdict: Fault | None = None
+    """Why the shell ends this call; from then on nothing the application sends goes out."""
+    gone = False
+    """Whether the caller went away."""
+    bucket: "set[Supervised]"
+    """Where the ticker keeps it."""
+
+    # Defaults on the class: making one must cost next to nothing.
+    _inbox: Inbox | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _touched = 0.0
+    _direct = 0
+    _cancels = 0
+    _over = False
 
     def __init__(self, shell: "Shell", scope: Scope, receive: Receive, send: Send, call: Call) -> None:
         self.shell = shell
         self.scope = scope
         self.call = call
-        self.verdict: Fault | None = None
-        """Why the shell ends this call; from then on nothing the application sends goes out."""
-        self.gone = False
-        """Whether the caller went away."""
         self._receive = receive
         self._send = send
-        self._inbox: Inbox | None = None
-        self._direct = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._touched = call.started
-        self._cancels = 0
-        self._over = False
-        loop = self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        if task is None:
-            raise RuntimeError("the shell must run in a task")
-        self._task = task
+        self._task = task = shell.ticker.add(self)
         self._cancels_before = task.cancelling()
-        self._bucket = shell.ticker.add(self, loop)
 
     def begun(self) -> bool:
         """Whether the answer has begun, so that the deadline for its first byte is kept."""
@@ -112,13 +117,10 @@ class Supervised:
 
     def admitted(self) -> None:
         """The budget is known now. Deadlines too near for the ticker get their timer at once."""
-        call = self.call
-        budget, near = call.budget, 2 * self.shell.ticker.period
-        for seconds in (budget.first_byte, budget.idle, budget.total):
-            if seconds is not None and seconds < near:
-                self._arm()
-                return
-        if call.deadline is not None and call.deadline < call.started + near:
+        call, ticker = self.call, self.shell.ticker
+        if call.budget is not ticker.budget:
+            ticker.learn(call.budget)
+        if ticker.near or (call.deadline is not None and call.deadline < call.started + 2 * ticker.period):
             self._arm()
 
     def tick(self) -> None:
@@ -131,14 +133,14 @@ class Supervised:
         if self._cancels or self.gone:
             self.verdict = self.verdict or gone()
             self._cancel()  # it did not obey yet, or did not end after it was told that its caller left
-            self._timer = self._loop.call_later(self.shell.grace, self.tick)
+            self._timer = self._task.get_loop().call_later(self.shell.grace, self.tick)
             return
         due, why = self._next()
         if due <= self.shell.clock():
             self.verdict = DeadlineExceeded(why, code="request_timeout", hint="ask for less at a time")
             self.call.refused_by = "deadline"
             self._cancel()
-            self._timer = self._loop.call_later(self.shell.grace, self.tick)
+            self._timer = self._task.get_loop().call_later(self.shell.grace, self.tick)
             return
         self._arm(due)
         if self._inbox is None:
@@ -154,10 +156,10 @@ class Supervised:
         if self._over or self.gone or self.settled():
             return
         self.gone = True
-        self._bucket.discard(self)
+        self.bucket.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(self.shell.grace, self.tick)
+        self._timer = self._task.get_loop().call_later(self.shell.grace, self.tick)
         self.went(message, heard)
 
     def went(self, message: Message | None, heard: bool) -> None:
@@ -197,7 +199,7 @@ class Supervised:
     def close(self) -> None:
         """Supervise no more."""
         self._over = True
-        self._bucket.discard(self)
+        self.bucket.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -230,7 +232,7 @@ class Supervised:
         if due is None:
             due, _ = self._next()
         if due < _FOREVER:
-            self._timer = self._loop.call_later(max(0.0, due - self.shell.clock()), self.tick)
+            self._timer = self._task.get_loop().call_later(max(0.0, due - self.shell.clock()), self.tick)
 
     def _next(self) -> tuple[float, str]:
         """When the next deadline is, and what to say when it is missed."""
