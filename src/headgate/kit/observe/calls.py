@@ -11,52 +11,29 @@ from threading import Lock
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar
-from prometheus_client.utils import floatToGoString
 
 from headgate.kit.controls.call import Call
-from headgate.kit.observe.series import Labels, SeriesOfCalls
+from headgate.kit.observe.exposition import Exemplar, Family, Labels, Text, Times
+from headgate.kit.observe.series import SeriesOfCalls
 
 PROTOCOLS: Final = ("http", "websocket", "grpc", "grpc-web", "connect")
 _EXEMPLAR_SECONDS: Final = 1.0
 
-_Family = tuple[str, str, Labels]
-"""Name, help, names of the labels."""
-
-_REQUESTS: Final[_Family] = ("headgate_requests", "Calls answered.", ("protocol", "route", "method", "status", "code"))
-_SECONDS: Final[_Family] = (
+_REQUESTS: Final = Family("headgate_requests", "Calls answered.", ("protocol", "route", "method", "status", "code"))
+_SECONDS: Final = Family(
     "headgate_request_duration_seconds",
     "Time from a call's arrival until the last byte of its answer.",
     ("protocol", "route", "method", "outcome"),
 )
-_FIRST_BYTE: Final[_Family] = (
+_FIRST_BYTE: Final = Family(
     "headgate_time_to_first_byte_seconds",
     "Time from a call's arrival until the first byte of its streamed answer.",
     ("protocol", "route"),
 )
-_BYTES_IN: Final[_Family] = ("headgate_request_bytes", "Bytes of bodies received.", ("protocol", "route"))
-_BYTES_OUT: Final[_Family] = ("headgate_response_bytes", "Bytes of bodies sent.", ("protocol", "route"))
-_RUNNING: Final[_Family] = ("headgate_requests_in_flight", "Calls being answered.", ("protocol",))
-_STREAMS: Final[_Family] = ("headgate_streams_in_flight", "Answers being streamed.", ("protocol",))
-
-
-class _Times:
-    """A histogram's figures; one more bucket than bounds."""
-
-    __slots__ = ("buckets", "exemplars", "total")
-
-    def __init__(self, buckets: int) -> None:
-        self.buckets = [0] * (buckets + 1)
-        self.total = 0.0
-        self.exemplars: dict[int, Exemplar] = {}
-
-    def add(self, other: "_Times") -> None:
-        """Count in another one's figures."""
-        self.total += other.total
-        self.buckets = [mine + its for mine, its in zip(self.buckets, other.buckets, strict=True)]
-        self.exemplars.update(other.exemplars)
+_BYTES_IN: Final = Family("headgate_request_bytes", "Bytes of bodies received.", ("protocol", "route"))
+_BYTES_OUT: Final = Family("headgate_response_bytes", "Bytes of bodies sent.", ("protocol", "route"))
+_RUNNING: Final = Family("headgate_requests_in_flight", "Calls being answered.", ("protocol",))
+_STREAMS: Final = Family("headgate_streams_in_flight", "Answers being streamed.", ("protocol",))
 
 
 class _PlainSeries:
@@ -67,8 +44,8 @@ class _PlainSeries:
     def __init__(self, labels: Labels, bounds: Sequence[float], lock: Lock) -> None:
         self.labels = labels
         self.count = self.bytes_in = self.bytes_out = 0
-        self.times = _Times(len(bounds))
-        self.first: _Times | None = None
+        self.times = Times(len(bounds))
+        self.first: Times | None = None
         self._bounds = bounds
         self._lock = lock
         self._exemplar_after = 0.0
@@ -89,26 +66,25 @@ class _PlainSeries:
         if call.trace is not None and call.trace.sampled and call.ended >= self._exemplar_after:
             # One a second is enough to find a trace by.
             self._exemplar_after = call.ended + _EXEMPLAR_SECONDS
-            trace = {"trace_id": call.trace.trace_id, "span_id": call.trace.span_id}
-            times.exemplars[bucket] = Exemplar(trace, seconds, time.time())
+            times.exemplars[bucket] = Exemplar(call.trace.trace_id, call.trace.span_id, seconds, time.time())
 
     def _first_byte(self, seconds: float) -> None:
         if self.first is None:
-            self.first = _Times(len(self._bounds))
+            self.first = Times(len(self._bounds))
         self.first.total += seconds
         self.first.buckets[bisect_left(self._bounds, seconds)] += 1
 
 
-class PlainCalls(Collector):
-    """The figures of one process's calls, and the metrics they make. `most` bounds the label sets."""
+class PlainCalls:
+    """The figures of one process's calls, and their text. `most` bounds the label sets."""
 
-    def __init__(self, registry: CollectorRegistry, buckets: Sequence[float], most: int) -> None:
+    def __init__(self, buckets: Sequence[float], most: int) -> None:
         self._lock = Lock()
         self._bounds = tuple(buckets)
         self._series = SeriesOfCalls(lambda labels: _PlainSeries(labels, self._bounds, self._lock), most)
         self._running = dict.fromkeys(PROTOCOLS, 0)
         self._streams = dict.fromkeys(PROTOCOLS, 0)
-        registry.register(self)
+        self._text = Text(self._bounds)
 
     def began(self, protocol: str) -> None:
         """A call has arrived."""
@@ -129,43 +105,25 @@ class PlainCalls(Collector):
             if stream:
                 self._streams[call.protocol] -= 1
 
-    def describe(self) -> Iterable[Metric]:
-        """The metrics without their figures."""
-        return self.collect()
-
-    def collect(self) -> Iterable[Metric]:
-        """The metrics as they stand."""
+    def render(self, *, open_metrics: bool) -> bytes:
+        """The metrics as they stand, in the one format or the other."""
         series = self._series.all()
-        name, text, names = _REQUESTS
-        requests = CounterMetricFamily(name, text, labels=names)
-        for each in series:
-            requests.add_metric(each.labels[:5], each.count)
-        yield requests
-        yield self._histogram(_SECONDS, ((_duration_labels(each.labels), each.times) for each in series))
-        yield self._histogram(_FIRST_BYTE, ((each.labels[:2], each.first) for each in series if each.first))
-        yield _sums(_BYTES_IN, ((each.labels[:2], each.bytes_in) for each in series))
-        yield _sums(_BYTES_OUT, ((each.labels[:2], each.bytes_out) for each in series))
-        for (name, text, names), figures in ((_RUNNING, self._running), (_STREAMS, self._streams)):
-            gauge = GaugeMetricFamily(name, text, labels=names)
-            for protocol, value in figures.items():
-                gauge.add_metric((protocol,), value)
-            yield gauge
-
-    def _histogram(self, family: _Family, figures: Iterable[tuple[Labels, _Times]]) -> HistogramMetricFamily:
-        added: dict[Labels, _Times] = {}
-        for labels, times in figures:
-            added.setdefault(labels, _Times(len(self._bounds))).add(times)
-        name, text, names = family
-        histogram = HistogramMetricFamily(name, text, labels=names)
-        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        for labels, times in added.items():
-            buckets: list[Any] = []
-            total = 0
-            for position, count in enumerate(times.buckets):
-                total += count
-                buckets.append((bounds[position], total, times.exemplars.get(position)))
-            histogram.add_metric(labels, buckets, times.total)
-        return histogram
+        counts = {each.labels[:5]: each.count for each in series}
+        seconds = _added((_duration_labels(each.labels), each.times) for each in series)
+        first = _added((each.labels[:2], each.first) for each in series if each.first is not None)
+        received = _sums((each.labels[:2], each.bytes_in) for each in series)
+        sent = _sums((each.labels[:2], each.bytes_out) for each in series)
+        text = self._text
+        lines = [
+            *text.numbers(_REQUESTS, "counter", counts, open_metrics=open_metrics),
+            *text.histogram(_SECONDS, seconds, open_metrics=open_metrics),
+            *text.histogram(_FIRST_BYTE, first, open_metrics=open_metrics),
+            *text.numbers(_BYTES_IN, "counter", received, open_metrics=open_metrics),
+            *text.numbers(_BYTES_OUT, "counter", sent, open_metrics=open_metrics),
+            *text.numbers(_RUNNING, "gauge", _by_protocol(self._running), open_metrics=open_metrics),
+            *text.numbers(_STREAMS, "gauge", _by_protocol(self._streams), open_metrics=open_metrics),
+        ]
+        return "".join(lines).encode()
 
 
 class _SharedSeries:
@@ -196,14 +154,14 @@ class SharedCalls:
     """The same figures as `PlainCalls`, in metrics that workers share."""
 
     def __init__(self, registry: CollectorRegistry, buckets: Sequence[float], most: int) -> None:
-        self._counts = Counter(*_REQUESTS, registry=registry)
-        self._seconds = Histogram(*_SECONDS, buckets=buckets, registry=registry)
-        self._first_byte = Histogram(*_FIRST_BYTE, buckets=buckets, registry=registry)
-        self._bytes_in = Counter(*_BYTES_IN, registry=registry)
-        self._bytes_out = Counter(*_BYTES_OUT, registry=registry)
+        self._counts = Counter(*_arguments(_REQUESTS), registry=registry)
+        self._seconds = Histogram(*_arguments(_SECONDS), buckets=buckets, registry=registry)
+        self._first_byte = Histogram(*_arguments(_FIRST_BYTE), buckets=buckets, registry=registry)
+        self._bytes_in = Counter(*_arguments(_BYTES_IN), registry=registry)
+        self._bytes_out = Counter(*_arguments(_BYTES_OUT), registry=registry)
         self._series = SeriesOfCalls(self._make, most)
-        running = Gauge(*_RUNNING, registry=registry, multiprocess_mode="livesum")
-        streams = Gauge(*_STREAMS, registry=registry, multiprocess_mode="livesum")
+        running = Gauge(*_arguments(_RUNNING), registry=registry, multiprocess_mode="livesum")
+        streams = Gauge(*_arguments(_STREAMS), registry=registry, multiprocess_mode="livesum")
         self._running = {protocol: running.labels(protocol) for protocol in PROTOCOLS}
         self._streams = {protocol: streams.labels(protocol) for protocol in PROTOCOLS}
 
@@ -237,12 +195,26 @@ def _duration_labels(labels: Labels) -> Labels:
     return (*labels[:3], labels[5])
 
 
-def _sums(family: _Family, figures: Iterable[tuple[Labels, int]]) -> CounterMetricFamily:
-    sums: dict[Labels, int] = {}
+def _sums(figures: Iterable[tuple[Labels, int]]) -> dict[Labels, float]:
+    sums: dict[Labels, float] = {}
     for labels, value in figures:
         sums[labels] = sums.get(labels, 0) + value
-    name, text, names = family
-    counter = CounterMetricFamily(name, text, labels=names)
-    for labels, value in sums.items():
-        counter.add_metric(labels, value)
-    return counter
+    return sums
+
+
+def _added(figures: Iterable[tuple[Labels, Times]]) -> dict[Labels, Times]:
+    added: dict[Labels, Times] = {}
+    for labels, times in figures:
+        known = added.get(labels)
+        if known is None:
+            known = added[labels] = Times(len(times.buckets) - 1)
+        known.add(times)
+    return added
+
+
+def _by_protocol(figures: dict[str, int]) -> dict[Labels, float]:
+    return {(protocol,): value for protocol, value in figures.items()}
+
+
+def _arguments(family: Family) -> tuple[str, str, Labels]:
+    return family.name, family.text, family.labels

@@ -41,6 +41,8 @@ _MOST_REFUSALS: Final = 500
 class Metrics:
     """The metrics of one process. Other rooms register theirs in `registry`, named `headgate_*`.
 
+    The figures of calls are not in the registry, but in every exposition.
+
     `most_series` bounds the label sets of calls, `most_targets` those of each observer.
     """
 
@@ -56,8 +58,11 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         families = Families(self.registry, most_targets)
-        kind = SharedCalls if SHARED_DIRECTORY in os.environ else PlainCalls
-        self._calls: PlainCalls | SharedCalls = kind(self.registry, buckets, most_series)
+        self._calls: PlainCalls | SharedCalls = (
+            SharedCalls(self.registry, buckets, most_series)
+            if SHARED_DIRECTORY in os.environ
+            else PlainCalls(buckets, most_series)
+        )
         self.began = self._calls.began
         """A call has arrived: the first of what `Measure` tells."""
         self.stream_began = self._calls.stream_began
@@ -107,10 +112,12 @@ class Metrics:
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition in the format an `Accept` header asks for, OpenMetrics or plain text, and its content type."""
         # What the library makes of the header itself is not made for every header there can be.
-        encode, content_type = choose_encoder(_OPEN_METRICS if _OPEN_METRICS.partition(";")[0] in accept else "")
-        if SHARED_DIRECTORY not in os.environ:
-            return encode(self.registry), content_type
-        return collect_workers(encode), content_type
+        open_metrics = _OPEN_METRICS.partition(";")[0] in accept
+        encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
+        if isinstance(self._calls, SharedCalls):
+            return collect_workers(encode), content_type
+        calls, others = self._calls.render(open_metrics=open_metrics), encode(self.registry)
+        return calls + others, content_type
 
     def render(self) -> bytes:
         """The exposition, to be served as `CONTENT_TYPE`."""

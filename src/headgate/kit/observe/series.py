@@ -9,6 +9,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 from headgate.kit.controls.call import Call
 from headgate.kit.controls.codes import CODES
+from headgate.kit.observe.exposition import Labels
 
 OTHER: Final = "(other)"
 """Stands for the label values of all sets that came after the last one there was room for."""
@@ -20,8 +21,6 @@ _CLIENT_WENT_AWAY: Final = 499
 
 Key = tuple[str, str, str, int, str, bool]
 """Protocol, route, method, status, code, whether it was complete."""
-Labels = tuple[str, ...]
-"""Protocol, route, method, status, code, outcome."""
 
 
 class Labelled(Protocol):
