@@ -4,14 +4,17 @@ import asyncio
 import socket
 
 import httpx
+import orjson
 import pytest
 import websockets
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from headgate.kit.asgi.health import Health, health_routes
-from headgate.kit.observe.metrics import Metrics
+from headgate.kit.asgi.health import Health
+from headgate.kit.asgi.shell import Shell
+from headgate.kit.controls.call import OVER_HTTP, Pipeline
+from headgate.kit.controls.probes import Probes
 from headgate.kit.serve import calls
 from headgate.kit.serve.calls import DRAINING
 from headgate.kit.serve.lifecycle import Serving
@@ -174,7 +177,8 @@ async def test_readiness_ends_before_the_listener(http_server):
     async def hello(_request):
         return PlainTextResponse("hello")
 
-    part = http_server(Starlette(routes=[Route("/", hello), *health_routes(health, Metrics())]))
+    probes = Pipeline([Probes(health.report, orjson.dumps)], OVER_HTTP)
+    part = http_server(Shell(Starlette(routes=[Route("/", hello)]), probes))
     serving = await served_by(part, health=health, shutdown_delay=1.0, shutdown_grace=10)
     async with httpx.AsyncClient(base_url=part.url) as http:
         assert (await http.get("/ready")).status_code == 200

@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from headgate.kit.asgi.health import Health
+from headgate.kit.controls.call import Pipeline
 from headgate.kit.controls.faults import FailedPrecondition, Unavailable
+from headgate.kit.grpc.server import grpc_server as kit_grpc_server
 from headgate.kit.serve.grpc import GrpcServer
 from headgate.kit.serve.http import HttpServer
-from headgate.kit.serve.lifecycle import FAILED, NOT_STARTED, SERVED, Serving
+from headgate.kit.serve.lifecycle import FAILED, NOT_STARTED, SERVED, Serving, grpc_part
 from headgate.kit.serve.parts import Adapted
 from tests.kit.serve.conftest import until, until_refused
 
@@ -193,17 +195,20 @@ class Thing:
         self.story.append("start")
         return 1
 
+    def drain(self) -> None:
+        self.story.append("drain")
+
     async def stop(self, grace: float) -> None:
         self.story.append(grace)
 
 
 async def test_other_things():
-    """What has only a start and an end is a part too, with the grace of all."""
+    """What has a start and an end is a part too, is told when serving is about to end, and has the grace of all."""
     thing = Thing()
     serving = together(Adapted(thing, name="thing"), shutdown_grace=7)
     await serving.start()
     await serving.stop()
-    assert thing.story == ["start", 7]
+    assert thing.story == ["start", "drain", 7]
 
 
 async def test_other_things_with_a_port(probe):
@@ -326,6 +331,22 @@ async def test_a_taken_port_of_grpc(probe):
     again = shared_grpc(grpc_server(Echo=echo), first.port)
     await again.start()
     await again.stop()
+
+
+async def test_a_server_of_the_kit_beside(probe):
+    """The kit's own gRPC server is served as it is: its health says no before its calls end."""
+    rpc = kit_grpc_server(Pipeline([], frozenset(("grpc",))), port=0)
+    serving = Serving(shutdown_delay=0.5)
+    serving.add(grpc_part(rpc, host="127.0.0.1", port=1, tls=None))
+    await serving.start()
+    async with grpc.aio.insecure_channel(rpc.address) as channel:
+        ask = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert await ask(b"") == b"\x08\x01"
+        stopping = asyncio.create_task(serving.stop())
+        async with asyncio.timeout(20):
+            while await ask(b"") != b"\x08\x02":
+                await asyncio.sleep(0.01)
+    await stopping
 
 
 PROGRAM = """

@@ -254,14 +254,24 @@ async def serve(
     certificates = Certificates(tls) if isinstance(tls, TlsFiles) else tls
     serving = Serving(health=health, shutdown_delay=shutdown_delay, shutdown_grace=shutdown_grace)
     if grpc is not None:
-        serving.add(_grpc_part(grpc, host=host, port=grpc_port, tls=certificates))
+        serving.add(grpc_part(grpc, host=host, port=grpc_port, tls=certificates))
     serving.add(HttpServer(app, server=server, host=host, port=port, setting="port", tls=certificates, limits=limits))
     return await serving.run()
 
 
-def _grpc_part(server: Any, *, host: str, port: int, tls: Certificates | None) -> Part:
-    if hasattr(server, "drain"):
-        return cast("Part", server)
-    if hasattr(server, "add_insecure_port"):
-        return GrpcServer(server, host=host, port=port, setting="grpc_port", tls=tls)
-    return Adapted(server, name="grpc")
+def grpc_part(
+    server: "grpc.aio.Server | Part | StartStop",
+    *,
+    host: str,
+    port: int,
+    tls: Certificates | None,
+    shared: bool = False,
+) -> Part:
+    """`server` as a part. One that brings its own address and TLS keeps them; `shared` as in `GrpcServer`."""
+    given: Any = server
+    if hasattr(given, "bind") and hasattr(given, "leave"):
+        return cast("Part", given)
+    if hasattr(given, "add_insecure_port"):
+        return GrpcServer(given, host=host, port=port, setting="grpc_port", tls=tls, shared=shared)
+    port = 0 if shared else getattr(given, "port", 0)
+    return Adapted(given, name="grpc", host=getattr(given, "host", host), port=port, setting="grpc_port")

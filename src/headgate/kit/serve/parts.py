@@ -5,6 +5,7 @@ code = await serve(app, port=8080, grpc=grpc_server)
 """
 
 import asyncio
+import inspect
 from typing import Any, Protocol
 
 from headgate.kit.serve.ports import ensure_free
@@ -48,7 +49,10 @@ class Adapted:
         await self._ended.wait()
 
     def leave(self) -> None:
-        """Nothing: it hears of the end when it is stopped."""
+        """Tell it, where it has a `drain` that lets its health say no."""
+        drain = getattr(self._thing, "drain", None)
+        if drain is not None and not inspect.iscoroutinefunction(drain):
+            drain()
 
     async def drain(self, grace: float) -> None:
         """Stop it."""
