@@ -20,6 +20,7 @@ from headgate.kit.settings import Settings
 
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Positive = Annotated[float, Field(gt=0, le=86_400)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Host = Annotated[str, Field(min_length=1, max_length=253)]
 AnyPort = Annotated[int, Field(ge=0, le=65_535)]
@@ -182,13 +183,13 @@ class ResilienceSettings(ProfileSettings):
     """Share of failed calls in the window that opens a breaker."""
     cb_failure_threshold: int = Field(default=5, ge=1, le=100_000)
     """Fewest calls in the window before the share counts."""
-    cb_window: Seconds = 30.0
+    cb_window: Positive = 30.0
     """Length of the sliding window."""
     cb_slow_call: Seconds = 60.0
     """A call that takes longer is slow; 0 calls none slow."""
     cb_slow_rate: Share = 0.8
     """Share of slow calls that opens a breaker."""
-    cb_recovery_timeout: Seconds = 30.0
+    cb_recovery_timeout: Positive = 30.0
     """How long a breaker stays open the first time; it doubles, with jitter, as long as probes fail."""
     cb_recovery_max: Seconds = 300.0
     """Longest it stays open."""
@@ -200,21 +201,25 @@ class ResilienceSettings(ProfileSettings):
     """Longest `Retry-After` that is waited for."""
     cache_enabled: bool = True
     """Whether results are cached."""
-    cache_ttl: Seconds = 300.0
+    cache_ttl: Annotated[float, Field(gt=0, le=2_592_000)] = 300.0
     """How long a cached result is fresh."""
     cache_stale: Seconds = 0.0
     """How long after that it is still served while a new one is made."""
-    cache_max_size: int = Field(default=1_024, ge=0, le=10_000_000)
+    cache_error_ttl: Seconds = 0.0
+    """How long an error is remembered, so that what is down is not asked again at once; 0 remembers none."""
+    cache_max_size: int = Field(default=1_024, ge=1, le=10_000_000)
     """Most results in one process's cache."""
-    cache_max_bytes: int = Field(default=64 * MEBIBYTE, ge=0, le=1024 * 1024 * MEBIBYTE)
+    cache_max_bytes: int = Field(default=64 * MEBIBYTE, ge=1_024, le=1024 * 1024 * MEBIBYTE)
     """Most bytes of them."""
+    cache_max_item: int = Field(default=MEBIBYTE, ge=1_024, le=1024 * MEBIBYTE)
+    """Most bytes of one; a larger one is made anew each time."""
     cache_redis_url: SecretStr | None = None
     """Redis or Valkey in which replicas share results."""
     httpx_pool_max: int = Field(default=100, ge=1, le=100_000)
     """Most connections of the shared HTTP client."""
     httpx_pool_max_keepalive: int = Field(default=20, ge=0, le=100_000)
     """Most of them kept open while idle."""
-    httpx_timeout: Seconds = 30.0
+    httpx_timeout: Positive = 30.0
     """Longest a call of that client may take, unless its caller's deadline is nearer."""
 
 

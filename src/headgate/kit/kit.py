@@ -11,20 +11,26 @@ One limiter, one set of keys, one registry of metrics: a caller's budget is the 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from contextvars import Context, copy_context
+from copy import copy
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from starlette.types import ASGIApp
 
 from headgate.kit import policies
 from headgate.kit.asgi.health import Health
+from headgate.kit.asgi.problems import problem_response
 from headgate.kit.asgi.shell import Shell
 from headgate.kit.controls.access import parse_rules
 from headgate.kit.controls.call import OVER_HTTP, Control, Pipeline
 from headgate.kit.controls.certificates import certificate_of_scope
+from headgate.kit.controls.faults import NotFound
 from headgate.kit.controls.identity import Authenticator
-from headgate.kit.current import current_call
+from headgate.kit.current import CURRENT, current_call
 from headgate.kit.hardening import (
+    MEBIBYTE,
     HardeningSettings,
     IdentitySettings,
     ObserveSettings,
@@ -33,6 +39,7 @@ from headgate.kit.hardening import (
     ServeSettings,
     WebSettings,
 )
+from headgate.kit.observe.endpoint import MetricsEndpoint
 from headgate.kit.observe.logs import configure_logs
 from headgate.kit.observe.metrics import Metrics
 from headgate.kit.opening import open_audit, open_gate, open_limits, open_traces
@@ -40,14 +47,22 @@ from headgate.kit.profile import refuse_unsafe
 from headgate.kit.resilience.breaker import Breakers
 from headgate.kit.resilience.cache import FlowCache
 from headgate.kit.resilience.http import HttpClients
+from headgate.kit.resilience.shared import SharedStore
+from headgate.kit.resilience.stream_cache import StreamCache
 from headgate.kit.safety.configure import content_interceptor, content_safety
 from headgate.kit.serve.engines import HttpLimits
+from headgate.kit.serve.http import HttpServer
+from headgate.kit.serve.lifecycle import Serving
+from headgate.kit.serve.parts import Adapted
 from headgate.kit.settings import Settings
 from headgate.kit.table import Parts, controls
+from headgate.kit.tls.rotation import Certificates
 
 if TYPE_CHECKING:
     from headgate.kit.grpc.registry import Register
     from headgate.kit.grpc.server import GrpcServer
+
+C = TypeVar("C", FlowCache, StreamCache)
 
 _log = structlog.get_logger("headgate.kit")
 
@@ -86,7 +101,7 @@ class Kit:
         self.controls = controls(settings, parts, more)
         self._clients: HttpClients | None = None
         self._breakers: Breakers | None = None
-        self._caches: list[FlowCache] = []
+        self._caches: list[Callable[[], Awaitable[None]]] = []
         self._users = 0
 
     def harden(self, app: ASGIApp, *, rpc: "GrpcServer | None" = None) -> Shell:
@@ -123,7 +138,22 @@ class Kit:
             given["interceptors"] = [content_interceptor(settings, self.gate)]
         if serve:
             given |= {"host": serve.host, "port": serve.grpc_port}
+        if self.certificates is not None:
+            from headgate.kit.tls.grpc import server_credentials
+
+            given["credentials"] = server_credentials(self.certificates)
         return grpc_server(Pipeline(self.controls, frozenset(("grpc",))), **(given | options))
+
+    @cached_property
+    def certificates(self) -> Certificates | None:
+        """What is shown over TLS, by all servers of this kit. Raises what is wrong with the files."""
+        settings = self.settings
+        files = policies.tls_files(settings) if isinstance(settings, ServeSettings) else None
+        return (
+            None
+            if files is None or not isinstance(settings, ServeSettings)
+            else Certificates(files, every=settings.tls_reload)
+        )
 
     def breakers(self) -> Breakers:
         """A breaker for each target that is called. With `cb_enabled` off they never open."""
@@ -149,34 +179,53 @@ class Kit:
 
     def cache(self) -> FlowCache:
         """A new cache for results, shared with other replicas when `cache_redis_url` is set."""
-        settings = self._resilience()
-        cache = FlowCache(
-            policies.cache_policy(settings),
-            shared=policies.shared_store(settings),
-            observer=self.metrics.cache_event,
-        )
-        self._caches.append(cache)
+        return self._kept(FlowCache, policies.cache_policy(self._resilience()))
+
+    def stream_cache(self) -> StreamCache:
+        """A new cache for streams: callers at the same time share one, later ones hear it again."""
+        return self._kept(StreamCache, policies.stream_policy(self._resilience()))
+
+    def _kept(self, kind: Callable[..., C], policy: Any) -> C:
+        shared: SharedStore | None = policies.shared_store(self._resilience())
+        cache = kind(policy, shared=shared, observer=self.metrics.cache_event, context=undated_context)
+        self._caches += [cache.aclose, *([shared.aclose] if shared is not None else [])]
         return cache
 
-    async def serve(self, app: ASGIApp | None = None, rpc: "GrpcServer | None" = None) -> int:
-        """Serve until SIGTERM or SIGINT. Returns the exit code. `app` is hardened first, if it is not."""
-        from headgate.kit.serve.lifecycle import serve
+    def serving(self, app: ASGIApp | None = None, rpc: "GrpcServer | None" = None) -> Serving:
+        """Everything that is served, ready to be started: HTTP, gRPC, and metrics on a port of their own.
 
+        `app` is hardened first, if it is not. Raises what is wrong with the files of TLS.
+        """
         settings = self.settings if isinstance(self.settings, ServeSettings) else HardeningSettings()
-        hardened = app if isinstance(app, Shell) else self.harden(app or _nothing, rpc=rpc)
-        return await serve(
-            hardened,
-            grpc=rpc,
-            server=settings.server,
-            host=settings.host,
-            port=settings.port,
-            grpc_port=settings.grpc_port,
-            tls=policies.tls_files(settings),
-            limits=HttpLimits(keep_alive_seconds=settings.keep_alive_timeout),
-            health=self.health,
-            shutdown_delay=settings.shutdown_delay,
-            shutdown_grace=settings.shutdown_grace,
+        limits = HttpLimits(
+            keep_alive_seconds=settings.keep_alive_timeout,
+            websocket_bytes=settings.max_body_size if isinstance(settings, WebSettings) else MEBIBYTE,
         )
+        serving = Serving(
+            health=self.health, shutdown_delay=settings.shutdown_delay, shutdown_grace=settings.shutdown_grace
+        )
+        if rpc is not None:
+            serving.add(Rpc(rpc))
+        if isinstance(settings, ObserveSettings) and settings.metrics_port:
+            endpoint = MetricsEndpoint(self.metrics, public=True)
+            serving.add(HttpServer(endpoint, host=settings.host, port=settings.metrics_port, setting="metrics_port"))
+        hardened = app if isinstance(app, Shell) else self.harden(app or nothing, rpc=rpc)
+        serving.add(
+            HttpServer(
+                hardened,
+                server=settings.server,
+                host=settings.host,
+                port=settings.port,
+                setting="port",
+                tls=self.certificates,
+                limits=limits,
+            )
+        )
+        return serving
+
+    async def serve(self, app: ASGIApp | None = None, rpc: "GrpcServer | None" = None) -> int:
+        """Serve until SIGTERM or SIGINT. Returns the exit code."""
+        return await self.serving(app, rpc).run()
 
     def run(self, app: ASGIApp | None = None, rpc: "GrpcServer | None" = None) -> int:
         """`serve` in an event loop of its own, with logs as the settings say."""
@@ -198,7 +247,7 @@ class Kit:
 
     async def aclose(self) -> None:
         """Close connections to others, and write out spans and audit records that wait."""
-        closing: list[Callable[[], Awaitable[None]]] = [cache.aclose for cache in self._caches]
+        closing = list(self._caches)
         if self._clients is not None:
             closing.append(self._clients.aclose)
         held = (self.store, self.gate, *self._authenticators)
@@ -270,13 +319,35 @@ def remaining_time() -> float | None:
     return None if call is None or call.deadline is None else call.deadline - time.monotonic()
 
 
+def undated_context() -> Context:
+    """A context for work that others share: as the caller's, without its deadline."""
+    context, call = copy_context(), current_call()
+    if call is not None and call.deadline is not None:
+        shared = copy(call)
+        shared.deadline = None
+        context.run(CURRENT.set, shared)
+    return context
+
+
 def _mtls(settings: Settings) -> bool:
     return isinstance(settings, ServeSettings) and settings.tls_client_ca is not None
 
 
-async def _nothing(scope: Any, _receive: Any, send: Any) -> None:
-    """An application of no routes, for services that only speak gRPC."""
-    from starlette.responses import Response
+class Rpc(Adapted):
+    """A gRPC server of the kit's among what is served: its health says at once that it is about to end."""
 
+    def __init__(self, server: "GrpcServer") -> None:
+        super().__init__(server, name="grpc", host=server.host, port=server.port, setting="grpc_port")
+        self._server = server
+
+    def leave(self) -> None:
+        """Tell those who watch its health."""
+        self._server.drain()
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    """An application of no routes, for services that only speak gRPC."""
     if scope["type"] == "http":
-        await Response(status_code=404)(scope, _receive, send)
+        await problem_response(NotFound(f"there is nothing at {scope['path']}", code="path_not_found"), scope)(
+            scope, receive, send
+        )

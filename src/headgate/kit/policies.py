@@ -7,11 +7,11 @@ from headgate.kit.identity import Authenticator, authenticators
 from headgate.kit.resilience.cache import CachePolicy
 from headgate.kit.resilience.http import HttpPolicy
 from headgate.kit.resilience.shared import SharedStore
+from headgate.kit.resilience.stream_cache import StreamPolicy
 from headgate.kit.tls.files import TlsFiles
 
-LARGEST_RESULT = 1_000_000
-"""Bytes of one cached result; a larger one is made anew each time."""
-
+AT_ONCE = 1e-9
+"""Seconds after which what was never to be kept is forgotten."""
 
 NEVER_OPENS = BreakerPolicy(minimum_calls=2**62, slow_call=None)
 
@@ -47,13 +47,24 @@ def http_policy(settings: ResilienceSettings) -> HttpPolicy:
 
 
 def cache_policy(settings: ResilienceSettings) -> CachePolicy:
-    """How long and how much is cached."""
+    """How long and how much is cached. Switched off, callers at the same time still share one call."""
     return CachePolicy(
-        seconds=settings.cache_ttl,
-        stale_seconds=settings.cache_stale,
+        seconds=settings.cache_ttl if settings.cache_enabled else AT_ONCE,
+        stale_seconds=settings.cache_stale if settings.cache_enabled else 0.0,
+        error_seconds=settings.cache_error_ttl if settings.cache_enabled else 0.0,
         entries=settings.cache_max_size,
         size=settings.cache_max_bytes,
-        largest=min(settings.cache_max_bytes, LARGEST_RESULT),
+        largest=min(settings.cache_max_bytes, settings.cache_max_item),
+    )
+
+
+def stream_policy(settings: ResilienceSettings) -> StreamPolicy:
+    """The same for streams."""
+    return StreamPolicy(
+        seconds=settings.cache_ttl if settings.cache_enabled else AT_ONCE,
+        entries=settings.cache_max_size,
+        size=settings.cache_max_bytes,
+        largest=min(settings.cache_max_bytes, settings.cache_max_item),
     )
 
 
@@ -85,4 +96,4 @@ def known_authenticators(settings: IdentitySettings, *, mtls: bool) -> tuple[Aut
 def shared_store(settings: ResilienceSettings) -> SharedStore | None:
     """Where replicas share results; None without."""
     url = settings.cache_redis_url
-    return SharedStore(url.get_secret_value()) if url is not None else None
+    return SharedStore(url.get_secret_value()) if url is not None and settings.cache_enabled else None
