@@ -52,8 +52,7 @@ from headgate.kit.resilience.stream_cache import StreamCache
 from headgate.kit.safety.configure import content_interceptor, content_safety
 from headgate.kit.serve.engines import HttpLimits
 from headgate.kit.serve.http import HttpServer
-from headgate.kit.serve.lifecycle import Serving
-from headgate.kit.serve.parts import Adapted
+from headgate.kit.serve.lifecycle import Serving, grpc_part
 from headgate.kit.settings import Settings
 from headgate.kit.table import Parts, controls
 from headgate.kit.tls.rotation import Certificates
@@ -205,7 +204,7 @@ class Kit:
             health=self.health, shutdown_delay=settings.shutdown_delay, shutdown_grace=settings.shutdown_grace
         )
         if rpc is not None:
-            serving.add(Rpc(rpc))
+            serving.add(grpc_part(rpc, host=rpc.host, port=rpc.port, tls=None))
         if isinstance(settings, ObserveSettings) and settings.metrics_port:
             endpoint = MetricsEndpoint(self.metrics, public=True)
             serving.add(HttpServer(endpoint, host=settings.host, port=settings.metrics_port, setting="metrics_port"))
@@ -331,18 +330,6 @@ def undated_context() -> Context:
 
 def _mtls(settings: Settings) -> bool:
     return isinstance(settings, ServeSettings) and settings.tls_client_ca is not None
-
-
-class Rpc(Adapted):
-    """A gRPC server of the kit's among what is served: its health says at once that it is about to end."""
-
-    def __init__(self, server: "GrpcServer") -> None:
-        super().__init__(server, name="grpc", host=server.host, port=server.port, setting="grpc_port")
-        self._server = server
-
-    def leave(self) -> None:
-        """Tell those who watch its health."""
-        self._server.drain()
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
