@@ -15,18 +15,12 @@ from tests.kit.knobs import KNOBS, Place
 for room in ("web", "limits", "identity", "resilience", "observe", "traces", "serving", "safety"):
     import_module(f"tests.kit.knobs.{room}")
 
-WITHOUT_EFFECT: Final = frozenset(
-    (
-        *("profile", "cache_enabled", "workers", "tls_reload", "metrics_port", "audit_log", "audit_hash_chain"),
-        *(name for name, check in KNOBS.items() if check.__module__.endswith((".traces", ".safety"))),
-    )
-)
+WITHOUT_EFFECT: Final = frozenset(("workers",))
 """Knobs that nothing reads; whoever connects one takes it out here."""
 
 
 def _parameter(name: str) -> Any:
-    waits_for_nothing = KNOBS[name].__module__.endswith(".traces")
-    mark = pytest.mark.xfail(strict=True, run=not waits_for_nothing, reason="has no effect")
+    mark = pytest.mark.xfail(strict=True, reason="has no effect")
     return pytest.param(name, marks=mark) if name in WITHOUT_EFFECT else name
 
 

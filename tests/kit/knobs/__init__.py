@@ -5,6 +5,7 @@ async def compresses(place: Place) -> None: ...
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from headgate.kit.limits.spending import spend
 from headgate.testing.valkey import Valkey
 
 PEER = "203.0.113.9"
+RUDE = b"you are a stupid worthless idiot, go die"
 
 
 class Place:
@@ -136,6 +138,16 @@ def application() -> Starlette:
         principal = call.principal
         return JSONResponse({"client": call.client, "id": principal.id, "tenant": principal.tenant})
 
+    async def rude(_request: Request) -> Response:
+        return Response(RUDE, media_type="text/plain")
+
+    async def events(_request: Request) -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            for number, word in enumerate(RUDE.decode().split()):
+                yield b"data: " + json.dumps({"number": str(number), "words": f"{word} "}).encode() + b"\n\n"
+
+        return StreamingResponse(parts(), media_type="text/event-stream")
+
     async def fail(_request: Request) -> Response:
         return JSONResponse(1 / 0)
 
@@ -149,6 +161,9 @@ def application() -> Starlette:
     return Starlette(
         routes=[
             *(Route(path, endpoint) for path, endpoint in routes.items()),
-            Route("/echo", echo, methods=["POST"]),
+            *(
+                Route(path, endpoint, methods=["POST"])
+                for path, endpoint in {"/echo": echo, "/rude": rude, "/events": events}.items()
+            ),
         ]
     )

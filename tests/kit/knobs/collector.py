@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Collector:
-    """Answers 200 to everything. `received` holds the first line and the body of each request."""
+    """Answers 200 to everything. `received` holds the head and the body of each request."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, bytes]] = []
@@ -17,16 +17,11 @@ class Collector:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def everything(self) -> bytes:
-        """All bodies."""
-        return b"\n".join(body for _, body in self.received)
-
     async def has(self, text: str, seconds: float = 10) -> bool:
-        """Whether a first line or body holds `text` within that time."""
+        """Whether a head or a body holds `text` within that time."""
         deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
-            if any(text in line or text.encode() in body for line, body in self.received):
+            if any(text in head or text.encode() in body for head, body in self.received):
                 return True
             await asyncio.sleep(0.02)
         return False
@@ -42,12 +37,12 @@ class Collector:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            line, *fields = head.decode("latin-1").split("\r\n")
+            fields = head.decode("latin-1").split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             if headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            self.received.append((line, body))
+            self.received.append((head.decode("latin-1"), body))
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -16,7 +16,8 @@ from tests.kit.knobs import Place, ask, knob, service
 KEY = "3hX9vQ2mK7pL0wZsT4bN"
 KEYS = {"api_key": f"ci[orders:read]={KEY}"}
 BEARER = {"authorization": f"Bearer {KEY}"}
-MTLS: dict[str, Any] = {"tls_client_ca": Path("ca.pem")}
+TLS: dict[str, Any] = {"tls_certificate": Path("c.pem"), "tls_key": Path("k.pem")}
+MTLS: dict[str, Any] = {**TLS, "tls_client_ca": Path("ca.pem")}
 NAME = "spiffe://shop.example/orders"
 
 

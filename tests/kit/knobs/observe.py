@@ -10,6 +10,7 @@ import structlog
 
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit
+from headgate.kit.observe.audit import AuditLog
 from headgate.kit.observe.logs import configure_logs
 from tests.kit.knobs import Place, ask, knob, service
 from tests.kit.knobs.serving import free_port, get, listening
@@ -123,6 +124,22 @@ async def audited(place: Place, **settings: Any) -> list[dict[str, Any]]:
 async def calls_are_audited(place: Place) -> None:
     """A call is a record of the audit log, where there is one."""
     assert len(await audited(place)) == 1
+
+
+@knob("audit_calls")
+async def which_calls_are_audited(place: Place) -> None:
+    """Calls that change nothing and succeed are recorded with `all` only."""
+    assert len(await audited(place, audit_calls="all")) == 1
+    assert await audited(place, audit_calls="notable") == []
+
+
+@knob("audit_required")
+async def nothing_goes_unrecorded(place: Place) -> None:
+    """While records cannot be written, calls are refused when that is required."""
+    place.monkeypatch.setattr(AuditLog, "ready", lambda _log: False)
+    for required, status in ((True, 503), (False, 200)):
+        settings = {"audit_log": str(place.directory / "audit.log"), "audit_required": required}
+        assert (await ask(settings=settings)).status_code == status
 
 
 @knob("audit_hash_chain")

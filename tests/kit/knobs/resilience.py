@@ -260,8 +260,34 @@ async def entries(_place: Place) -> None:
 @knob("cache_max_bytes")
 async def size(_place: Place) -> None:
     """No more bytes than that are kept."""
-    assert await cached("aba", 600, cache_max_bytes=1_000) == ["1", "2", "3"]
+    assert await cached("aba", 600, cache_max_bytes=1_100) == ["1", "2", "3"]
     assert await cached("aba", 600, cache_max_bytes=10_000) == ["1", "2", "1"]
+
+
+@knob("cache_max_item")
+async def largest(_place: Place) -> None:
+    """A larger result is not kept."""
+    assert await cached("aa", 4_000, cache_max_item=2_000) == ["1", "2"]
+    assert await cached("aa", 4_000, cache_max_item=8_000) == ["1", "1"]
+
+
+@knob("cache_error_ttl")
+async def failures_are_remembered(_place: Place) -> None:
+    """A failure is told again for so long, without asking."""
+    for seconds, most in ((0, 3), (60, 1)):
+        kit, times = Kit(HardeningSettings(cache_error_ttl=seconds)), 0
+
+        async def fails() -> str:
+            nonlocal times
+            times += 1
+            raise Unavailable("down")
+
+        cache = kit.cache()
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await cache.get_or_call("a", fails)
+        assert times == most
+        await kit.aclose()
 
 
 @knob("cache_redis_url")

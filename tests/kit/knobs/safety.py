@@ -1,14 +1,21 @@
 """Knobs of the content gate."""
 
 import asyncio
+import json
 from typing import Any
 
+import pytest
+
+from headgate.kit.controls.faults import InvalidArgument
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit
-from headgate.kit.safety.builtin import BuiltinScorer
-from tests.kit.knobs import Place, ask, knob
+from headgate.kit.safety.builtin import BuiltinScorer, shipped
+from headgate.kit.safety.checks import ChecksScorer
+from headgate.kit.safety.export import tflite
+from headgate.kit.safety.perspective import PerspectiveScorer
+from tests.kit.knobs import RUDE, Place, ask, knob
+from tests.kit.knobs.collector import Collector
 
-RUDE = b"you are a stupid worthless idiot, go die"
 BUILTIN = {"content_filter_scorers": ("builtin",)}
 
 
@@ -48,6 +55,137 @@ async def where(_place: Place) -> None:
     """Only bodies of the paths named go through the gate."""
     assert (await said(**BUILTIN, content_filter_paths=("/echo",)))[0] >= 400
     assert (await said(**BUILTIN, content_filter_paths=("/other",)))[0] == 200
+
+
+@knob("content_filter_thresholds")
+async def threshold_of_one(_place: Place) -> None:
+    """A category has a threshold of its own."""
+    assert (await said(**BUILTIN, content_filter_thresholds=("harassment=1.0",)))[0] == 200
+    assert (await said(**BUILTIN, content_filter_thresholds=("hate=1.0",)))[0] >= 400
+
+
+@knob("content_filter_marker")
+async def marker(_place: Place) -> None:
+    """Redacted text is replaced by the marker."""
+    _, text = await said(**BUILTIN, content_filter_action="redact", content_filter_marker="[gone]")
+    assert "[gone]" in text
+
+
+@knob("content_filter_sides")
+async def sides(_place: Place) -> None:
+    """What the service answers is judged only on the side `output`."""
+    assert (await said(b"good morning", "/rude", **BUILTIN, content_filter_sides=("output",)))[0] >= 400
+    assert (await said(b"good morning", "/rude", **BUILTIN, content_filter_sides=("input",)))[0] == 200
+
+
+@knob("content_filter_methods")
+async def methods(_place: Place) -> None:
+    """Other methods are not judged."""
+    assert (await said(**BUILTIN, content_filter_methods=("POST",)))[0] >= 400
+    assert (await said(**BUILTIN, content_filter_methods=("PUT",)))[0] == 200
+
+
+@knob("content_filter_pointers")
+async def pointers(_place: Place) -> None:
+    """Of a document only the texts pointed at are judged."""
+    document = json.dumps({"text": RUDE.decode(), "other": "good morning"}).encode()
+    for pointer, refused in (("/text", True), ("/other", False)):
+        settings = {**BUILTIN, "content_filter_pointers": (pointer,), "content_filter_sides": ("input",)}
+        headers = {"content-type": "application/json"}
+        answer = await ask("/echo", method="POST", content=document, headers=headers, settings=settings)
+        assert (answer.status_code >= 400) is refused
+
+
+@knob("content_filter_text_at")
+async def text_of_events(_place: Place) -> None:
+    """The text of a stream is put together from where it is said to be."""
+    for pointer, cut in (("/words", True), ("/number", False)):
+        answer = await ask("/events", method="POST", settings={**BUILTIN, "content_filter_text_at": (pointer,)})
+        assert ("content_blocked" in answer.text) is cut
+
+
+@knob("content_filter_buffer")
+async def largest(_place: Place) -> None:
+    """A body that is larger than what is held cannot be judged, and is refused."""
+    text = b"good morning " * 200
+    assert (await said(text, **BUILTIN, content_filter_buffer=1_024))[0] >= 400
+    assert (await said(text, **BUILTIN, content_filter_buffer=100_000))[0] == 200
+
+
+def model(place: Place, *labels: str) -> dict[str, Any]:
+    """The built-in model as a file, and its labels as another."""
+    weights = shipped()
+    files = place.directory / "model.tflite", place.directory / "labels.txt"
+    files[0].write_bytes(tflite(weights))
+    files[1].write_text("\n".join(labels or weights.categories))
+    names = {"content_filter_model": str(files[0]), "content_filter_labels": str(files[1])}
+    return {"content_filter_scorers": ("tflite",), **names}
+
+
+@knob("content_filter_model")
+async def model_of_ones_own(place: Place) -> None:
+    """A model in a file judges."""
+    pytest.importorskip("ai_edge_litert", reason="needs the extra safety")
+    settings = model(place)
+    assert (await said(**settings))[0] >= 400
+    with pytest.raises(InvalidArgument):
+        await said(**settings | {"content_filter_model": str(place.directory / "none.tflite")})
+
+
+@knob("content_filter_labels")
+async def labels_of_a_model(place: Place) -> None:
+    """Categories are named as the labels say."""
+    pytest.importorskip("ai_edge_litert", reason="needs the extra safety")
+    labels = [f"kind_{number}" for number in range(len(shipped().categories))]
+    settings = model(place, *labels)
+    assert (await said(**settings))[0] >= 400
+    lenient = tuple(f"{label}=1.0" for label in labels)
+    assert (await said(**settings, content_filter_thresholds=lenient))[0] == 200
+
+
+@knob("content_filter_checks_project", "content_filter_checks_policies", "content_filter_checks_token_file")
+async def google_checks(place: Place) -> None:
+    """Google Checks is asked for the policies, with the token in the file, on account of the project."""
+    token = place.directory / "token"
+    token.write_text("sesame")
+    async with Collector() as collector:
+        place.monkeypatch.setitem(ChecksScorer.__init__.__kwdefaults__, "base_url", collector.url)
+        await said(
+            content_filter_scorers=("checks",),
+            content_filter_checks_project="bookshop",
+            content_filter_checks_policies=("HARASSMENT=0.25",),
+            content_filter_checks_token_file=str(token),
+        )
+        head, body = collector.received[0]
+    assert "x-goog-user-project: bookshop" in head
+    assert "authorization: Bearer sesame" in head
+    assert json.loads(body)["policies"] == [{"policy_type": "HARASSMENT", "threshold": 0.25}]
+
+
+@knob("content_filter_perspective_key")
+async def perspective(place: Place) -> None:
+    """Perspective is asked with the key."""
+    async with Collector() as collector:
+        place.monkeypatch.setitem(PerspectiveScorer.__init__.__kwdefaults__, "base_url", collector.url)
+        with pytest.warns(FutureWarning):
+            await said(content_filter_scorers=("perspective",), content_filter_perspective_key="sesame")
+        assert await collector.has("x-goog-api-key: sesame")
+
+
+@knob("content_filter_moderation_url", "content_filter_moderation_key", "content_filter_moderation_model")
+async def moderation(_place: Place) -> None:
+    """The endpoint is asked with the key, for the model."""
+    async with Collector() as collector:
+        await said(
+            content_filter_scorers=("moderation",),
+            content_filter_moderation_url=f"{collector.url}/v1",
+            content_filter_moderation_key="sesame",
+            content_filter_moderation_model="judge-2",
+        )
+        head, body = collector.received[0]
+    assert head.startswith("POST /v1/moderations")
+    assert "authorization: Bearer sesame" in head
+    assert json.loads(body)["model"] == "judge-2"
 
 
 @knob("content_filter_on_error")

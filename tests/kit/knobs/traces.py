@@ -1,6 +1,14 @@
 """Knobs of traces and of errors that are sent away."""
 
+import asyncio
+import sys
+from types import ModuleType
 from typing import Any
+
+import opentelemetry.trace
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util._once import Once
 
 from tests.kit.knobs import Place, knob, service
 from tests.kit.knobs.collector import Collector
@@ -9,9 +17,12 @@ SENT = "POST /v1/traces"
 
 
 async def traced(collector: Collector, path: str = "/orders", **settings: Any) -> None:
-    """One call of a service that sends its traces to the collector."""
-    async with service(otel_exporter_otlp_endpoint=collector.url, **settings) as made:
-        await made.ask(path)
+    """One call of a service, in a process without traces so far, that sends them to the collector."""
+    with pytest.MonkeyPatch.context() as fresh:
+        fresh.setattr(opentelemetry.trace, "_TRACER_PROVIDER", None)
+        fresh.setattr(opentelemetry.trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+        async with service(otel_exporter_otlp_endpoint=collector.url, **settings) as made:
+            await made.ask(path)
 
 
 @knob("otel_exporter_otlp_endpoint")
@@ -41,11 +52,24 @@ async def name_in_traces(_place: Place) -> None:
 
 
 @knob("otel_exporter_otlp_protocol")
-async def protocol_of_traces(_place: Place) -> None:
-    """Spans are sent over gRPC when that is wanted."""
+async def protocol_of_traces(place: Place) -> None:
+    """Spans are given to the exporter that speaks gRPC when that is wanted."""
+    made: list[str] = []
+
+    class OverGrpc(InMemorySpanExporter):
+        def __init__(self, endpoint: str, **_: Any) -> None:
+            super().__init__()
+            made.append(endpoint)
+
+    name = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+    module = ModuleType(name)
+    module.OTLPSpanExporter = OverGrpc  # type: ignore[attr-defined]
+    place.monkeypatch.setitem(sys.modules, name.rpartition(".")[0], ModuleType("grpc"))
+    place.monkeypatch.setitem(sys.modules, name, module)
     async with Collector() as collector:
         await traced(collector, otel_exporter_otlp_protocol="grpc")
-        assert await collector.has("PRI * HTTP/2.0")
+        assert made == [collector.url]
+        assert not collector.received
 
 
 @knob("otel_traces_sample_rate")
@@ -65,7 +89,7 @@ async def reported(collector: Collector, **settings: Any) -> None:
     try:
         async with service(sentry_dsn=f"http://key@127.0.0.1:{collector.port}/1", **settings) as made:
             assert await made.status("/fail") == 500
-            sentry_sdk.flush(5)
+            await asyncio.to_thread(sentry_sdk.flush, 5)
     finally:
         sentry_sdk.init()
 
