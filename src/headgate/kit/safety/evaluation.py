@@ -81,8 +81,8 @@ def _count(wanted: Sequence[bool], given: Sequence[bool]) -> Counts:
     )
 
 
-def table(result: Evaluation) -> str:
-    """The figures as a Markdown table, one row for each category and one for all of them."""
+def table(result: Evaluation, *, only: str = "") -> str:
+    """The figures as a Markdown table, one row for each category and one for all of them; or `only` one row."""
     rows = [*((f"`{name}`", counts) for name, counts in result.categories.items()), ("any", result.overall)]
     lines = [
         "| category | precision | recall | F1 | found | false alarms | missed | rightly passed |",
@@ -92,6 +92,7 @@ def table(result: Evaluation) -> str:
         f"| {name} | {each.precision:.3f} | {each.recall:.3f} | {each.f1:.3f} "
         f"| {each.found} | {each.false_alarms} | {each.missed} | {each.passed} |"
         for name, each in rows
+        if only in {"", name}
     ]
     return "\n".join(lines)
 

@@ -8,11 +8,11 @@ class in the lexicon (`t:HURT`); of two neighbours, the pair, with classes in pl
 seen whole. The score of a text is the highest of its windows.
 """
 
-import itertools
 import json
 import zlib
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -69,9 +69,9 @@ def word_features(word: str, own: str) -> Iterable[str]:
     return found
 
 
-def blocks(text: str) -> list[list[int]]:
-    """The feature numbers of each block of `text`, repeated as often as they occur."""
-    found: list[list[int]] = []
+def blocks(text: str) -> list[list[str]]:
+    """The features of each block of `text`, repeated as often as they occur."""
+    found: list[list[str]] = []
     seen: set[str] = set()
     before, older, tagged, tagged_at = "", "", "", -REACH - 1
     for at, word in enumerate(words(text)):
@@ -81,14 +81,14 @@ def blocks(text: str) -> list[list[int]]:
         own = class_of(word)
         if word not in seen:
             seen.add(word)
-            found[-1].extend(map(number_of, word_features(word, own)))
+            found[-1].extend(word_features(word, own))
         if before:
-            found[-1].append(number_of(f"b:{before} {own or word}"))
+            found[-1].append(f"b:{before} {own or word}")
         if own:
             if at - tagged_at <= REACH:
-                found[-1].append(number_of(f"p:{tagged}>{own}"))
+                found[-1].append(f"p:{tagged}>{own}")
                 if older:
-                    found[-1].append(number_of(f"q:{older}>{tagged}>{own}"))
+                    found[-1].append(f"q:{older}>{tagged}>{own}")
                 older = tagged
             else:
                 older = ""
@@ -97,9 +97,12 @@ def blocks(text: str) -> list[list[int]]:
     return found
 
 
-def windows(text: str) -> list[list[int]]:
-    """The feature numbers of each window of `text`; none for a text without words."""
+def named_windows(text: str) -> list[list[str]]:
+    """The features of each window of `text`; none for a text without words."""
     each = blocks(text)
-    if len(each) < 2:
-        return each
-    return [first + second for first, second in itertools.pairwise(each)]
+    return each if len(each) < 2 else [first + second for first, second in pairwise(each)]
+
+
+def windows(text: str) -> list[list[int]]:
+    """The feature numbers of each window."""
+    return [[number_of(feature) for feature in window] for window in named_windows(text)]

@@ -82,6 +82,7 @@ class Gate:
     async def check_all(self, texts: Mapping[str, str], side: Side) -> dict[str, str]:
         """Judge texts that belong together, keyed by their JSON pointers: returns those that were redacted.
 
+        What follows a NUL in a key tells texts with the same pointer apart.
         They are judged as one text first, and one by one only when something was found. A fault has a violation
         for each text to blame; it has the pointer "" when none is by itself.
         """
@@ -91,7 +92,8 @@ class Gate:
             return {}
         to_blame = await self._to_blame(list(texts.items()), judgement)
         if judgement.verdict == "block":
-            raise blocked(side, judgement.categories, to_blame or {"": judgement.categories})
+            pointers = {pointer.partition("\0")[0]: found for pointer, found in to_blame.items()}
+            raise blocked(side, judgement.categories, pointers or {"": judgement.categories})
         return {pointer: await self.redacted(texts[pointer]) for pointer in (to_blame or texts)}
 
     async def _to_blame(self, texts: list[tuple[str, str]], together: Judgement) -> dict[str, tuple[str, ...]]:

@@ -10,12 +10,12 @@ InvalidArgument
 ├── unsupported_media_type  a compressed body cannot be judged, and the gate fails closed
 └── invalid_content_gate    the gate's settings make no sense
 FailedPrecondition
-└── extra_not_installed     a scorer needs a package that is not there
+└── extra_missing     a scorer needs a package that is not there
 """
 
 from collections.abc import Mapping, Sequence
 
-from headgate.kit.controls.faults import Fault, PermissionDenied, Unavailable, Violation
+from headgate.kit.controls.faults import FailedPrecondition, Fault, PermissionDenied, Unavailable, Violation
 from headgate.kit.safety.judgement import Side
 
 _SAYS = {"input": "the request holds", "output": "the response held"}
@@ -42,4 +42,11 @@ def unjudged(reason: str) -> Fault:
         hint="try again in a moment",
         retry_after=1.0,
         internal=reason,
+    )
+
+
+def not_installed(package: str, extra: str) -> Fault:
+    """What is told when an optional package is not there."""
+    return FailedPrecondition(
+        f"{package} is not installed", code="extra_missing", hint=f"pip install 'headgate[{extra}]'"
     )

@@ -1,10 +1,10 @@
 """Train the built-in scorer: `python -m headgate.kit.safety.train`.
 
 Logistic regression for each category over the features of `headgate.kit.safety.features`, by AdaGrad with an L2
-penalty, in pure Python: the same corpus gives the same weights. The biases are then moved so that a probability
-of 0.8 is where, in four-fold cross-validation, F-beta is best. Writes the weights into the package, and what they
-reach on held-out texts to the page. With `--corpus FILE` it learns from texts of your own too: then name
-`--weights`, and use them as `BuiltinScorer(Weights.decode(path.read_bytes()))`.
+penalty and floors for weights, in pure Python: the same corpus gives the same weights. The biases are then moved
+so that a probability of 0.8 is where, in four-fold cross-validation, F-beta is best. Writes the weights into the
+package, and what they reach on held-out texts to the page; takes a minute. With `--corpus FILE` it learns from texts
+of your own too: name `--weights` then, and use them as `BuiltinScorer(Weights.decode(path.read_bytes()))`.
 
 Source: Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online Learning" (2011).
 """
@@ -24,12 +24,13 @@ from headgate.kit.safety import corpus
 from headgate.kit.safety.builtin import CATEGORIES, WEIGHTS, BuiltinScorer, Weights, probability
 from headgate.kit.safety.corpus import Example
 from headgate.kit.safety.evaluation import Evaluation, confusion, evaluate, table
-from headgate.kit.safety.features import lexicon, number_of, windows
+from headgate.kit.safety.features import BLOCK, lexicon, named_windows, number_of
+from headgate.kit.safety.words import words
 
 PAGE: Final = Path("docs/reference/safety-scorer.md")
 THRESHOLD: Final = 0.8
 
-_EPOCHS: Final = 40
+_EPOCHS: Final = 25
 _RATE: Final = 0.15
 _PENALTY: Final = 0.03
 _BOOST: Final = {1: 3.0, 2: 2.0, 3: 2.0}
@@ -38,8 +39,12 @@ _BOOST: Final = {1: 3.0, 2: 2.0, 3: 2.0}
 _LEAST: Final = 0.02
 """Smaller weights are left out."""
 
+_CLASS_FLOOR: Final = -0.5
+
 _RARE: Final = 2
 """What fewer training texts hold is not learned from."""
+
+_HARMLESS: Final = "The committee approved the budget for next year. " * 4
 
 _FOLDS: Final = 4
 _SQUARED_BETA: Final = 0.1
@@ -63,8 +68,8 @@ _Model = tuple[float, Mapping[int, float]]
 
 def train(examples: Sequence[Example]) -> Weights:
     """Weights learned from those of `examples` that are not held out."""
-    samples = _samples(examples)
-    learned = [_calibrated(samples, category) for category in CATEGORIES]
+    samples, floors = _samples(examples)
+    learned = [_calibrated(samples, floors, category) for category in CATEGORIES]
     numbers = sorted({number for _, weights in learned for number in weights})
     return Weights(
         CATEGORIES,
@@ -73,29 +78,61 @@ def train(examples: Sequence[Example]) -> Weights:
     )
 
 
-def _samples(examples: Sequence[Example]) -> list[_Sample]:
-    """A sample for each window of each text, without what is rare."""
+def _samples(examples: Sequence[Example]) -> tuple[list[_Sample], Mapping[int, float]]:
+    """A sample for each window of each text, alone and amid harmless words; and the floor of each feature."""
     sure = [Example(word, (_SURE[name],)) for word, name in lexicon().items() if name in _SURE]
     texts = [*(example for example in examples if not example.held_out), *sure]
-    found = [(window, example) for example in texts for window in windows(example.text)]
-    seen = Counter(number for window, _ in found for number in set(window))
-    return [
-        _Sample(
-            tuple(number for number in window if seen[number] >= _RARE),
-            example.labels,
-            zlib.crc32(b"fold " + example.text.encode("utf-8")) % _FOLDS,
-        )
-        for window, example in found
+    harmless = [words(example.text) for example in texts if not example.labels]
+    found = [
+        ({feature: number_of(feature) for feature in window}, window, at)
+        for at, example in enumerate(texts)
+        for text in (example.text, *_amid(example.text, at, harmless))
+        for window in named_windows(text)
     ]
+    holders = Counter(number for number, _ in {(number, at) for known, _, at in found for number in known.values()})
+    floors = {number: _floor(feature) for known, _, _ in found for feature, number in known.items()}
+    samples = [
+        _Sample(
+            tuple(known[feature] for feature in window if holders[known[feature]] >= _RARE),
+            texts[at].labels,
+            zlib.crc32(b"fold " + texts[at].text.encode("utf-8")) % _FOLDS,
+        )
+        for known, window, at in found
+    ]
+    return samples, floors
 
 
-def _calibrated(samples: Sequence[_Sample], category: str) -> _Model:
+def _floor(feature: str) -> float:
+    """The least weight of a feature.
+
+    What stands close to a word may say that it is harmless ("kill the process"), which takes classes in pairs to
+    tell. Other words may not: or harmless ones, as many as one likes, would hide what they surround.
+    """
+    kind, _, name = feature.partition(":")
+    if kind in {"p", "q"} or (kind == "b" and not name.islower()):
+        return -math.inf
+    return _CLASS_FLOOR if kind == "t" else 0.0
+
+
+def _amid(text: str, number: int, harmless: Sequence[Sequence[str]]) -> list[str]:
+    """`text` in the middle of one window of harmless words: they must not hide it. None when it fills a window."""
+    own = words(text)
+    room = 2 * BLOCK - len(own)
+    if room < 2 or not harmless:
+        return []
+    picks = [harmless[(number * step + 7) % len(harmless)] for step in (31, 101, 211, 401)]
+    before = [*picks[0], *picks[1]][-(room // 2) :]
+    after = [*picks[2], *picks[3]][: room - len(before)]
+    return [" ".join([*before, *own, *after])]
+
+
+def _calibrated(samples: Sequence[_Sample], floors: Mapping[int, float], category: str) -> _Model:
     """The model of one category, its bias moved to where the threshold serves best."""
     judged: list[tuple[float, bool]] = []
     for fold in range(_FOLDS):
-        model = _learn([sample for sample in samples if sample.fold != fold], category)
+        model = _learn([sample for sample in samples if sample.fold != fold], floors, category)
         judged += [(_logit(model, each), category in each.labels) for each in samples if each.fold == fold]
-    bias, weights = _learn(samples, category)
+    bias, weights = _learn(samples, floors, category)
     return bias + math.log(THRESHOLD / (1 - THRESHOLD)) - _best_cut(judged), weights
 
 
@@ -128,7 +165,7 @@ def _boosts() -> Mapping[int, float]:
     }
 
 
-def _learn(samples: Sequence[_Sample], category: str) -> _Model:
+def _learn(samples: Sequence[_Sample], floors: Mapping[int, float], category: str) -> _Model:
     """Bias and weights of one category."""
     weights: dict[int, float] = {}
     squares: dict[int, float] = {}
@@ -150,33 +187,35 @@ def _learn(samples: Sequence[_Sample], category: str) -> _Model:
                 pull = slope + _PENALTY / (boost * boost) * before
                 square = squares.get(number, 1e-6) + pull * pull
                 squares[number] = square
-                weights[number] = before - boost * _RATE * pull / math.sqrt(square)
+                weights[number] = max(floors[number], before - boost * _RATE * pull / math.sqrt(square))
     return bias, {number: weight for number, weight in weights.items() if abs(weight) >= _LEAST}
 
 
-def measure(weights: Weights, examples: Sequence[Example]) -> Evaluation:
-    """What `weights` reach on the examples that are held out."""
-    return evaluate(
-        BuiltinScorer(weights), [example for example in examples if example.held_out], CATEGORIES, THRESHOLD
-    )
+def measure(weights: Weights, examples: Sequence[Example], *, held_out_only: bool = True) -> Evaluation:
+    """What `weights` reach on the examples, or on those that are held out."""
+    chosen = [example for example in examples if example.held_out or not held_out_only]
+    return evaluate(BuiltinScorer(weights), chosen, CATEGORIES, THRESHOLD)
+
+
+def _surrounded(example: Example) -> Example:
+    return Example(f"{_HARMLESS}{example.text} {_HARMLESS}", example.labels)
 
 
 def page(weights: Weights, examples: Sequence[Example]) -> str:
     """The reference page: figures, sizes and limits."""
     held_out = [example for example in examples if example.held_out]
-    trained = len(examples) - len(held_out)
     harmless = sum(not example.labels for example in examples)
     return _PAGE.format(
         threshold=THRESHOLD,
         size=len(weights.encode()),
         features=len(weights.features),
         all=len(examples),
-        trained=trained,
         held_out=len(held_out),
         held_out_harmless=sum(not example.labels for example in held_out),
         harmless=harmless,
         unwanted=len(examples) - harmless,
         table=table(measure(weights, examples)),
+        amid=table(measure(weights, [_surrounded(example) for example in held_out], held_out_only=False), only="any"),
         corpus="\n".join(_corpus_rows(examples)),
         confusion=confusion(BuiltinScorer(weights), held_out, CATEGORIES, THRESHOLD),
     )
@@ -206,6 +245,10 @@ On {held_out} texts it was not trained on ({held_out_harmless} of them harmless)
 "any" asks only whether a text is unwanted.
 
 {table}
+
+The same texts, each with 32 harmless words before it and after it:
+
+{amid}
 
 What it calls the texts of each kind; a text may be of several kinds and be called several things:
 

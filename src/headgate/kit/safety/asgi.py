@@ -1,0 +1,197 @@
+"""The gate in front of and behind an ASGI application, on chosen routes.
+
+    app = ContentSafety(app, input_gate=gate, output_gate=gate, paths=["/flows"])
+
+Input: the texts of a body (JSON: all strings or those at `pointers`; forms: their values; other text: all of it) are
+judged before the application sees it. Output: JSON and plain text are judged before the response starts,
+`text/event-stream` as it runs. A refusal is raised as a fault before the response started, for the outer
+shell to answer; a stream that runs ends with `event: error` and the problem document.
+
+Belongs inside what compresses responses and outside what reads bodies. Source: ASGI 3.0, HTTP; RFC 9457.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
+from headgate.kit.safety import documents, sse
+from headgate.kit.safety.gate import Gate
+from headgate.kit.safety.output import Output
+
+METHODS: Final = ("POST", "PUT", "PATCH")
+BUFFER: Final = 1024 * 1024
+
+_UNSUITABLE: Final = ("http.response.pathsend", "http.response.zerocopysend")
+_FORM: Final = b"application/x-www-form-urlencoded"
+
+
+class ContentSafety:
+    """Puts gates around `app` for `methods` on `paths`, which are prefixes that end where a segment does.
+
+    At most `buffer` bytes of a request, a response or an event are held in memory. What is larger is refused by
+    a gate that fails closed, and passed on unjudged by one that fails open. `text_at` are the JSON pointers at which
+    the running text of an event is looked for.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        input_gate: Gate | None = None,
+        output_gate: Gate | None = None,
+        methods: Sequence[str] = METHODS,
+        paths: Sequence[str] = ("/",),
+        pointers: Sequence[str] = (),
+        text_at: Sequence[str] = sse.TEXT_AT,
+        buffer: int = BUFFER,
+    ) -> None:
+        self.app = app
+        self._input = input_gate
+        self._output = output_gate
+        self._methods = frozenset(method.upper() for method in methods)
+        self._paths = frozenset(path.rstrip("/") for path in paths)
+        self._below = tuple(path.rstrip("/") + "/" for path in paths)
+        self._pointers = tuple(pointers)
+        self._text_at = tuple(text_at)
+        self._buffer = buffer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] != "http" or scope["method"] not in self._methods or not self._chosen(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        if self._input is not None:
+            scope, receive = await self._admit(self._input, scope, receive)
+        if self._output is None:
+            await self.app(scope, receive, send)
+            return
+        output = Output(self._output, send, text_at=self._text_at, buffer=self._buffer)
+        try:
+            await self.app(_readable(scope), receive, output.send)
+        except (Exception, asyncio.CancelledError):
+            # What an application makes of being stopped is of no interest: the caller has an answer.
+            if not output.cut or _is_cancelled():
+                raise
+        finally:
+            output.forget()
+        if output.refusal is not None:
+            raise output.refusal
+
+    def _chosen(self, path: str) -> bool:
+        return path.startswith(self._below) or path in self._paths
+
+    async def _admit(self, gate: Gate, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+        """The request as the application may see it."""
+        body, last = await self._read(receive)
+        if last["type"] != "http.request":
+            return scope, _Replay([last], receive)
+        refusal = None
+        if last.get("more_body", False):
+            refusal = _too_large(self._buffer)
+        elif _header(scope, b"content-encoding") not in {b"", b"identity"}:
+            refusal = _compressed()
+        if refusal is None:
+            new = await _judged(gate, body, _header(scope, b"content-type"), self._pointers)
+            return _resized(scope, len(new)), _Replay([{"type": "http.request", "body": new}], receive)
+        if gate.on_error == "closed":
+            raise refusal
+        more = last.get("more_body", False)
+        return scope, _Replay([{"type": "http.request", "body": body, "more_body": more}], receive)
+
+    async def _read(self, receive: Receive) -> tuple[bytes, Message]:
+        """The body, at most as much as is buffered and one message more, and the last message of it."""
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return b"", message
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._buffer:
+                return b"".join(chunks), {**message, "more_body": True}
+            if not message.get("more_body", False):
+                return b"".join(chunks), message
+
+
+class _Replay:
+    """Messages received already, then those that follow."""
+
+    def __init__(self, messages: list[Message], receive: Receive) -> None:
+        self._messages = messages
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        return self._messages.pop(0) if self._messages else await self._receive()
+
+
+async def _judged(gate: Gate, body: bytes, content_type: bytes, pointers: Sequence[str]) -> bytes:
+    """The body as it may be passed on. What is neither JSON nor text holds no text to judge."""
+    if not body:
+        return body
+    if content_type.partition(b";")[0].strip().lower() == _FORM:
+        return await _judged_form(gate, body)
+    try:
+        document = documents.parse(body)
+    except documents.MalformedError:
+        try:
+            text = body.decode("utf-8")
+        except UnicodeDecodeError:
+            return body
+        judgement = await gate.check_input(text)
+        return body if judgement.verdict != "redact" else judgement.text.encode("utf-8")
+    new = await documents.checked(gate, document, "input", pointers)
+    return body if new is document else documents.render(new)
+
+
+async def _judged_form(gate: Gate, body: bytes) -> bytes:
+    fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+    texts = {f"/{at}": value for at, (_, value) in enumerate(fields) if value}
+    redacted = await gate.check_all(texts, "input") if texts else {}
+    if not redacted:
+        return body
+    return urlencode([(name, redacted.get(f"/{at}", value)) for at, (name, value) in enumerate(fields)]).encode()
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody outside wants this task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    for given, value in scope["headers"]:
+        if given == name:
+            return bytes(value).strip().lower()
+    return b""
+
+
+def _resized(scope: Scope, size: int) -> Scope:
+    """The scope with the length of the body that is replayed."""
+    if _header(scope, b"content-length") in {b"", str(size).encode()}:
+        return scope
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+    return {**scope, "headers": [*headers, (b"content-length", str(size).encode())]}
+
+
+def _readable(scope: Scope) -> Scope:
+    """The scope without what would let the application answer with something that cannot be read."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+    extensions = {name: each for name, each in (scope.get("extensions") or {}).items() if name not in _UNSUITABLE}
+    return {**scope, "headers": headers, "extensions": extensions}
+
+
+def _too_large(buffer: int) -> Fault:
+    return ResourceExhausted(
+        f"the request body is larger than the {buffer} bytes that can be judged", code="body_too_large"
+    )
+
+
+def _compressed() -> Fault:
+    return InvalidArgument(
+        "a compressed request body cannot be judged", code="unsupported_media_type", hint="send it as it is"
+    )
