@@ -323,7 +323,7 @@ class SafetySettings(ProfileSettings):
     """Whether text passes when a scorer fails."""
     content_filter_timeout: Annotated[float, Field(gt=0, le=600)] = 5.0
     """Longest a scorer may take."""
-    content_filter_window: int = Field(default=200, ge=16, le=65_536)
+    content_filter_window: int = Field(default=200, ge=40, le=65_536)
     """Most characters of a stream held back until they are judged."""
     content_filter_marker: str = "[removed]"
     """What stands in place of redacted text."""
@@ -336,7 +336,7 @@ class SafetySettings(ProfileSettings):
     content_filter_pointers: Words = ()
     """JSON pointers of the texts in a body; none judges every string."""
     content_filter_text_at: Words = ()
-    """Keys under which events of a stream hold their text; none knows the usual ones."""
+    """JSON pointers of the text in the events of a stream; none knows the usual ones."""
     content_filter_buffer: int = Field(default=MEBIBYTE, ge=1_024, le=1024 * MEBIBYTE)
     """Most bytes of a body that are held to be judged; a larger one is refused."""
     content_filter_model: str = ""

@@ -11,17 +11,14 @@ Schemes: `redis`, `rediss`, `valkey`, `valkeys` (TLS with the `s`) and `unix`.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
+from headgate.kit.controls.faults import Unavailable
 from headgate.kit.controls.rate import Charge, Decisions, decide
 from headgate.kit.controls.redaction import redact_text
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from headgate.kit.redis_client import connect
 
 _LONGEST_KEY: Final = 200
-_SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss", "redis": "redis", "rediss": "rediss", "unix": "unix"}
 
 # A caller's value is "DEBT AT", both whole: the debt in 1/count microseconds at a time in microseconds. Debts are
 # told as text because Redis would cut large numbers to 64 bits.
@@ -69,7 +66,7 @@ class RedisStore:
     def __init__(
         self, url: str, *, timeout: float = 0.25, prefix: str = "headgate:limit:", max_connections: int = 64
     ) -> None:
-        self._client = _client(url, max_connections)
+        self._client = connect(url, what="the limits' store", connections=max_connections)
         self._shown = _shown(self._client.connection_pool.connection_kwargs)
         self._timeout = timeout
         self._prefix = prefix
@@ -136,42 +133,3 @@ def _tagged(key: str) -> str:
     if len(key) > _LONGEST_KEY or not key or "{" in key or "}" in key:
         key = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
     return "{" + key + "}"
-
-
-def _client(url: str, max_connections: int) -> "Redis":
-    try:
-        from redis.asyncio import BlockingConnectionPool, Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-    except ImportError:
-        raise FailedPrecondition(
-            "limits in Redis or Valkey need the client library",
-            code="extra_missing",
-            hint="pip install 'headgate[redis]'",
-        ) from None
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
-        raise _bad_url(f"its scheme must be one of {', '.join(sorted(_SCHEMES))}")
-    try:
-        # One attempt: whoever calls has a policy for an outage, and no time to wait.
-        pool = BlockingConnectionPool.from_url(
-            f"{_SCHEMES[scheme]}://{rest}",
-            max_connections=max_connections,
-            timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            encoding_errors="surrogatepass",
-        )
-    except ValueError:
-        # Its text may quote part of a password that should have been percent-encoded.
-        raise _bad_url("it cannot be read; percent-encode what is special in a password") from None
-    return Redis(connection_pool=pool)
-
-
-def _bad_url(why: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"the limits' store has an unusable URL: {why}",
-        code="invalid_store_url",
-        hint="such as redis://:PASSWORD@HOST:6379/0, valkeys://HOST:6380/0 or unix:///run/valkey.sock",
-    )

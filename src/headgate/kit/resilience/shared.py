@@ -18,16 +18,14 @@ entry share a hash tag. Needs the extra `redis`; redis-py also speaks to Valkey.
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import structlog
 
 from headgate.kit.controls.breaker import BreakerPolicy, State
-from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
+from headgate.kit.controls.faults import Unavailable
+from headgate.kit.redis_client import connect
 from headgate.kit.resilience.breaker import Breaker, Outcome
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 Kind = Literal["value", "error", "lease", "wait"]
 
@@ -73,7 +71,6 @@ return redis.call('DEL', KEYS[2])
 """
 
 _BATCH: Final = 500
-_SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
 _OUTAGE: Final = BreakerPolicy(
     minimum_calls=1,
     failure_rate=0.001,
@@ -116,7 +113,7 @@ class SharedStore:
         connections: int = 32,
         outage: BreakerPolicy = _OUTAGE,
     ) -> None:
-        self._redis = _connect(url, timeout, connections)
+        self._redis = connect(url, what="the shared cache", connections=connections, timeout=timeout, tries_again=1)
         self._prefix = prefix
         scripts = (_LOOK, _PUBLISH, _FAIL, _RENEW, _RELEASE)
         self._scripts = {text: self._redis.register_script(text) for text in scripts}
@@ -236,33 +233,3 @@ class SharedStore:
 
 def _ms(seconds: float) -> int:
     return max(0, round(seconds * 1000))
-
-
-def _connect(url: str, timeout: float, connections: int) -> "Redis":
-    try:
-        from redis.asyncio import BlockingConnectionPool, Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-    except ImportError as error:
-        raise FailedPrecondition(
-            "a shared cache needs redis-py, which is not installed",
-            code="extra_missing",
-            hint='pip install "headgate[redis]"',
-        ) from error
-    scheme, colon, rest = url.partition(":")
-    try:
-        pool = BlockingConnectionPool.from_url(
-            _SCHEMES.get(scheme, scheme) + colon + rest,
-            max_connections=connections,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            # Once more, at once: after a restart of the store every pooled connection is broken.
-            retry=Retry(NoBackoff(), 1),
-        )
-    except ValueError as error:
-        raise InvalidArgument(
-            "the URL of the shared cache is not possible",
-            hint="redis://host:port/0, rediss://... for TLS, unix:///path for a socket",
-        ) from error
-    return Redis(connection_pool=pool)
