@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
-from headgate.kit.controls.call import Control, Pipeline
+from headgate.kit.asgi.shell import Shell
+from headgate.kit.controls.call import OVER_HTTP, Control, Pipeline
 from headgate.kit.controls.request_ids import RequestIds
+from headgate.kit.grpc.dispatch import RpcOverHttp
 from headgate.kit.grpc.interceptor import KitInterceptor
+from headgate.kit.grpc.registry import Registry
+from headgate.kit.serve.http import HttpServer
 from tests.kit.grpc.echo import Echo, Recorder
 
 
@@ -49,3 +54,43 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
     for each in running:
         await each.channel.close()
         await each.server.stop(None)
+
+
+@dataclass
+class OverHttp:
+    """The same over HTTP, behind the hardened shell."""
+
+    echo: Echo
+    recorder: Recorder
+    client: httpx.AsyncClient
+    url: str
+    registry: Registry
+
+
+async def plain(scope: Any, receive: Any, send: Any) -> None:
+    """An application that is no RPC."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"plain " + scope["path"].encode()})
+
+
+@pytest.fixture
+async def over_http() -> AsyncIterator[Callable[..., Any]]:
+    """Starts an HTTP server with the service on it."""
+    running: list[tuple[HttpServer, httpx.AsyncClient]] = []
+
+    async def start(*controls: Control, **options: Any) -> OverHttp:
+        recorder, echo, registry = Recorder(), Echo(), Registry()
+        echo.add_to(registry)
+        pipeline = Pipeline((RequestIds(lambda: uuid.uuid4().hex), *controls, recorder), OVER_HTTP)
+        app = Shell(RpcOverHttp(registry, plain, **options), pipeline, max_body_size=100_000)
+        server = HttpServer(app, host="127.0.0.1", port=0, setting="port")
+        await server.start()
+        client = httpx.AsyncClient(base_url=server.url, timeout=20, trust_env=False)
+        running.append((server, client))
+        return OverHttp(echo, recorder, client, server.url, registry)
+
+    yield start
+    for server, client in running:
+        await client.aclose()
+        await server.stop()

@@ -3,17 +3,18 @@
     app = RpcOverHttp(server.registry, app)
 
 An ASGI application round another: what is not an RPC goes on to that. It stands inside the hardened shell,
-which has by then identified, admitted and limited the call under the protocol that `protocol_of` names.
+which has by then identified, admitted and limited the call, and keeps its deadlines.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from google.protobuf import descriptor_pool
 
-from headgate.kit.controls.call import Call, Protocol
+from headgate.kit.asgi.problems import http_problem
+from headgate.kit.controls.call import Call
 from headgate.kit.current import CURRENT, current_call
 from headgate.kit.grpc import connect
 from headgate.kit.grpc.frames import Receive, decoded_metadata
@@ -21,39 +22,28 @@ from headgate.kit.grpc.http import HOP, HttpContext, Send
 from headgate.kit.grpc.json import PROTO, Codec, JsonCodec, descriptor_of, has_no_side_effects
 from headgate.kit.grpc.methods import Method, unknown_method
 from headgate.kit.grpc.registry import Registry
-from headgate.kit.grpc.web import PREFIX, GrpcWebContext, is_grpc_web, media_type
+from headgate.kit.grpc.web import PREFIX, TEXT, GrpcWebContext, is_grpc_web, media_type
 
 MEBIBYTE: Final = 1024 * 1024
 MOST_METHODS: Final = 4_096
 
-_ACCEPTED: Final = b", ".join((*connect.UNARY, *connect.STREAM, PREFIX, PREFIX + b"-text"))
+_ACCEPTED: Final = b", ".join((*connect.UNARY, *connect.STREAM, PREFIX, TEXT)).decode()
+_RPC: Final = (PREFIX, connect.STREAM_PREFIX)
 _SLASHES: Final = 2
 
 App = Callable[[Any, Receive, Send], Any]
 
 
-def protocol_of(registry: Registry, method: str, path: str, headers: Mapping[bytes, bytes]) -> Protocol:
-    """Under which protocol a request is to be admitted: `grpc-web`, `connect`, or `http` for all that is no RPC."""
-    kind = media_type(headers.get(b"content-type"))
-    if kind.startswith(b"application/"):
-        if is_grpc_web(kind):
-            return "grpc-web"
-        if kind.startswith(connect.STREAM_PREFIX):
-            return "connect"
-    if path.count("/") != _SLASHES or not (method == "GET" or kind in connect.UNARY or connect.VERSION in headers):
-        return "http"
-    return "connect" if registry.has(path) else "http"
-
-
 class _Refused(NamedTuple):
-    """A request that is no RPC, although its path is one's."""
+    """Why a request is no RPC, although its path is one's."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    detail: str
+    headers: dict[str, str]
 
 
-_UNSUPPORTED: Final = _Refused(415, [(b"accept-post", _ACCEPTED)])
-_ONLY_POST: Final = _Refused(405, [(b"allow", b"POST")])
+_UNSUPPORTED: Final = _Refused(415, "this method does not take this media type", {"accept-post": _ACCEPTED})
+_ONLY_POST: Final = _Refused(405, "", {"allow": "POST"})
 
 
 class _Form(NamedTuple):
@@ -96,31 +86,37 @@ class RpcOverHttp:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        path = scope["path"]
-        protocol = protocol_of(self.registry, scope["method"], path, headers)
-        if protocol == "http":
-            if self.registry.has(path):
-                await _refuse(_UNSUPPORTED if scope["method"] == "POST" else _ONLY_POST, send)
-            else:
-                await self.app(scope, receive, send)
+        call, path = current_call(), scope["path"]
+        headers = call.headers if call is not None else dict(scope["headers"])
+        kind = media_type(headers.get(b"content-type"))
+        rpc = kind.startswith(_RPC) or connect.VERSION in headers
+        if not (rpc or (path.count("/") == _SLASHES and self.registry.has(path))):
+            await self.app(scope, receive, send)
             return
-        method = await self.registry.find(path, decoded_metadata(scope["headers"], HOP)) or unknown_method(path)
-        form = self._form(method, scope, media_type(headers.get(b"content-type")))
+        metadata = decoded_metadata(scope["headers"], HOP)
+        method = await self.registry.find(path, metadata) or unknown_method(path)
+        form = self._form(method, scope, kind)
         if isinstance(form, _Refused):
-            await _refuse(form, send)
-            return
-        await self._context(form, method, protocol, scope, receive, send).run()
+            await _refuse(form, scope, send)
+        elif call is not None:
+            await self._context(form, method, call, scope, receive, send).run()
+        else:
+            await self._alone(form, method, scope, receive, send)
+
+    async def _alone(self, form: _Form, method: Method, scope: Any, receive: Receive, send: Send) -> None:
+        """Run it outside of a hardened shell, which would have made the call."""
+        peer = (scope.get("client") or ("",))[0]
+        call = Call("connect", scope["method"], scope["path"], scope["headers"], peer, self._clock())
+        token = CURRENT.set(call)
+        try:
+            await self._context(form, method, call, scope, receive, send).run()
+        finally:
+            CURRENT.reset(token)
 
     def _context(
-        self, form: _Form, method: Method, protocol: Protocol, scope: Any, receive: Receive, send: Send
+        self, form: _Form, method: Method, call: Call, scope: Any, receive: Receive, send: Send
     ) -> HttpContext:
-        call = current_call()
-        if call is None:  # outside of the hardened shell
-            peer = (scope.get("client") or ("",))[0]
-            call = Call(protocol, scope["method"], scope["path"], scope["headers"], peer, self._clock())
-            CURRENT.set(call)
-        call.protocol, call.route = protocol, method.route
+        call.route = method.route
         context = form.made(
             call,
             method,
@@ -156,7 +152,7 @@ class RpcOverHttp:
         descriptor = descriptor_of(method.path, self._pool)
         if method.request_streaming or method.response_streaming or not has_no_side_effects(descriptor):
             return _ONLY_POST
-        query = dict(parse_qsl(scope.get("query_string", b""), keep_blank_values=True))
+        query = _parameters(scope.get("query_string", b""))
         codec = self._codec(method, query.get(b"encoding", b"").decode("latin-1"))
         return _UNSUPPORTED if codec is None else _Form(connect.UnaryContext, codec, query)
 
@@ -173,6 +169,15 @@ class RpcOverHttp:
         return self._codecs.get(path)
 
 
-async def _refuse(refused: _Refused, send: Send) -> None:
-    await send({"type": "http.response.start", "status": refused.status, "headers": list(refused.headers)})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+def _parameters(query: bytes) -> dict[bytes, bytes]:
+    """The parameters of a query as bytes: a message in one need not be text."""
+    pairs = (part.partition(b"=") for part in query.split(b"&") if part)
+    return {unquote_to_bytes(name): unquote_to_bytes(value.replace(b"+", b" ")) for name, _, value in pairs}
+
+
+async def _refuse(refused: _Refused, scope: Any, send: Send) -> None:
+    status, headers, body = http_problem(
+        refused.status, refused.detail, refused.headers, scope["method"], scope["path"]
+    )
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

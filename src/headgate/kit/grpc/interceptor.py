@@ -127,7 +127,7 @@ class NativeContext(RpcContext):
     async def only_request(self) -> Any:
         """The one request."""
         most = self._most_in
-        self._expecting = most > 0
+        self._expecting = True
         raw: bytes = await self.wire.read()
         if raw is EOF:
             await broken_off()
@@ -210,12 +210,16 @@ class NativeContext(RpcContext):
             self.call.complete = True
             raise
         except grpc.aio.InternalError:
-            self.lost()
+            # The caller is gone. What looked like a request without a message was one that broke off.
+            if self._expecting:
+                self.lost()
             raise
 
     def lost(self) -> None:
-        """The call is over for its caller, who did not get what was to be said."""
-        if self._expecting:
+        """The call ended from without: its time is over, its message was too large, or its caller left."""
+        if self._out_of_time():
+            self.fail(DeadlineExceeded("not done within the time the caller gave", code="request_timeout"))
+        elif self._expecting and self._most_in:
             self.fail(too_large(self._most_in))
         else:
             self.fail(Cancelled("the caller went away"))
@@ -242,10 +246,7 @@ class NativeContext(RpcContext):
         if not pending:  # what the handler awaited was cancelled, not the call
             conclude(self, RuntimeError("the handler raised CancelledError, but the call was not cancelled"))
             return True
-        if self._out_of_time():
-            self.fail(DeadlineExceeded("not done within the time the caller gave", code="request_timeout"))
-        else:
-            self.lost()
+        self.lost()
         return False
 
     def _out_of_time(self) -> bool:
