@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import socket
+import ssl
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +133,12 @@ async def until_refused(port: int) -> None:
     async with asyncio.timeout(20):
         while not await refuses(port):
             await asyncio.sleep(0.01)
+
+
+def shown_serial(port: int, ca: Path) -> str:
+    """The serial number of the certificate a server shows."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as raw,
+        ssl.create_default_context(cafile=ca).wrap_socket(raw, server_hostname="127.0.0.1") as connection,
+    ):
+        return str(connection.getpeercert()["serialNumber"])

@@ -1,7 +1,6 @@
 """HTTPS with each server: versions, client certificates, rotation."""
 
 import asyncio
-import socket
 import ssl
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from headgate.kit.serve.lifecycle import Serving
 from headgate.kit.tls.files import TlsFiles
 from headgate.kit.tls.rotation import Certificates
 from headgate.testing.certificates import Authority
-from tests.kit.serve.conftest import until, until_refused
+from tests.kit.serve.conftest import shown_serial, until, until_refused
 from tests.kit.tls.conftest import Folder
+
+TELLS_CLIENTS = pytest.mark.parametrize("kind", ["uvicorn", "hypercorn"], indirect=True)
 
 
 @pytest.fixture
@@ -36,15 +37,6 @@ async def ask(url: str, context: ssl.SSLContext) -> str:
     """GET over a connection of its own."""
     async with httpx.AsyncClient(verify=context, timeout=20) as http:
         return (await http.get(url)).text
-
-
-def serial(port: int, ca: Path) -> str:
-    """The serial number of the certificate a server shows."""
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=20) as raw,
-        trusting(ca).wrap_socket(raw, server_hostname="127.0.0.1") as connection,
-    ):
-        return str(connection.getpeercert()["serialNumber"])
 
 
 async def test_https(http_server, probe, folder):
@@ -125,11 +117,10 @@ async def test_client_certificates(http_server, kind, probe, folder):
     await served.stop()
 
 
+@TELLS_CLIENTS
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_clients_without_a_certificate(http_server, kind, probe, folder, version):
+async def test_clients_without_a_certificate(http_server, probe, folder, version):
     """Where client certificates are required, nothing is served without one, or with one of a stranger."""
-    if kind == "granian":
-        pytest.skip("refused at the start")
     served = http_server(probe, tls=folder.files(clients=True))
     await served.start()
     stranger = Authority("stranger").issue(common_name="orders").write(folder.path, "stranger")
@@ -142,10 +133,9 @@ async def test_clients_without_a_certificate(http_server, kind, probe, folder, v
     await served.stop()
 
 
-async def test_client_certificates_that_are_optional(http_server, kind, probe, folder):
+@TELLS_CLIENTS
+async def test_client_certificates_that_are_optional(http_server, probe, folder):
     """Where they are optional, the application is told whether there was one."""
-    if kind == "granian":
-        pytest.skip("refused at the start")
     served = http_server(probe, tls=folder.files(clients=True, required=False))
     await served.start()
     await ask(served.url, trusting(folder.ca))
@@ -160,7 +150,7 @@ async def test_rotation(http_server, probe, folder):
     certificates = Certificates(folder.files(), every=0)
     served = http_server(probe, tls=certificates)
     await served.start()
-    before = await asyncio.to_thread(serial, served.port, folder.ca)
+    before = await asyncio.to_thread(shown_serial, served.port, folder.ca)
     context = trusting(folder.ca)
     async with (
         httpx.AsyncClient(base_url=served.url, verify=context, timeout=30) as http,
@@ -172,7 +162,7 @@ async def test_rotation(http_server, probe, folder):
         folder.renew()
         assert certificates.refresh()
         await asyncio.sleep(0)
-        seen = [await asyncio.to_thread(serial, served.port, folder.ca) for _ in range(5)]
+        seen = [await asyncio.to_thread(shown_serial, served.port, folder.ca) for _ in range(5)]
         await client.send("still here")
         assert await client.recv() == "still here"
         probe.opened.set()
@@ -186,20 +176,19 @@ async def test_rotation_without_being_told(http_server, probe, folder):
     """Files that change are noticed while it serves; broken ones leave the old certificate in place."""
     served = http_server(probe, tls=Certificates(folder.files(), every=0.05))
     await served.start()
-    before = await asyncio.to_thread(serial, served.port, folder.ca)
+    before = await asyncio.to_thread(shown_serial, served.port, folder.ca)
     folder.certificate.write_text("broken")
-    assert await asyncio.to_thread(serial, served.port, folder.ca) == before
+    assert await asyncio.to_thread(shown_serial, served.port, folder.ca) == before
     folder.renew()
     async with asyncio.timeout(20):
-        while await asyncio.to_thread(serial, served.port, folder.ca) == before:
+        while await asyncio.to_thread(shown_serial, served.port, folder.ca) == before:
             await asyncio.sleep(0.02)
     await served.stop()
 
 
-async def test_rotation_of_client_authorities(http_server, kind, probe, folder):
+@TELLS_CLIENTS
+async def test_rotation_of_client_authorities(http_server, probe, folder):
     """A client whose authority is no longer trusted is refused over new connections."""
-    if kind == "granian":
-        pytest.skip("refused at the start")
     certificates = Certificates(folder.files(clients=True), every=0)
     served = http_server(probe, tls=certificates)
     await served.start()

@@ -47,6 +47,23 @@ def ensure_free(host: str, port: int, setting: str) -> None:
     bind(host, port, setting).close()
 
 
+def reserve(host: str, port: int, setting: str) -> socket.socket:
+    """A socket that keeps a port for servers that share it (SO_REUSEPORT), without listening. Raises what `bind` does.
+
+    That nobody else has the port is known for the moment before it is taken.
+    """
+    with bind(host, port, setting) as probe:
+        address, family = probe.getsockname(), probe.family
+    keeper = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keeper.bind(address)
+    except OSError as error:
+        keeper.close()
+        raise _refused(host, port, setting, error) from error
+    return keeper
+
+
 def shown(host: str, port: int) -> str:
     """`host:port`, with brackets round an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
