@@ -6,6 +6,7 @@ refusal, and an answer that is compressed for some says `Vary: Accept-Encoding` 
 12.5.3 and 12.5.5).
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -27,18 +28,12 @@ def responder(app: ASGIApp, minimum: int, send: Send) -> GZipResponder:
     return made
 
 
-def worth(headers: MutableHeaders, minimum: int) -> bool:
+def worth(headers: Mapping[bytes, bytes], minimum: int) -> bool:
     """Whether an answer with these headers is one to compress: large enough, of a suitable type, not encoded yet."""
-    kind = b""
-    for name, value in headers:
-        if name == b"content-length":
-            if value.isdigit() and int(value) < minimum:
-                return False
-        elif name == b"content-type":
-            kind = value
-        elif name == b"content-encoding":
-            return False
-    return compressible(kind)
+    length = headers.get(b"content-length")
+    if length is not None and length.isdigit() and int(length) < minimum:
+        return False
+    return b"content-encoding" not in headers and compressible(headers.get(b"content-type", b""))
 
 
 def wanted(accepted: bytes | None, scope: Scope) -> bool:

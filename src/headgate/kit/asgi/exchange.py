@@ -7,6 +7,7 @@ that nobody takes what came for the whole.
 """
 
 import asyncio
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -42,6 +43,7 @@ class Exchange(Supervised):
     _last = b""
     _squeezer: GZipResponder | None = None
     _opened = False
+    _plain = False
     _trailers = False
     _sent_last = False
     _body_ended = False
@@ -102,53 +104,65 @@ class Exchange(Supervised):
         """Pass a message of the answer on."""
         if self.verdict is not None:
             return
+        kind = message["type"]
         try:
-            kind = message["type"]
             if kind == "http.response.start":
                 message = self._open(message)
+                if self._squeezer is None:
+                    self._dress(message["status"], message["headers"])
+                    await self._send(message)
+                    return
+            elif self._plain and kind == "http.response.body":
+                await self._send_part(message)
+                return
             elif self._sent_last or (not self._opened and kind == "http.response.body"):
                 raise RuntimeError("a part of a response before its start, or after its end")
             if self._squeezer is None:
-                await self._send(self._passing(message))
-                if self._sent_last:
-                    self._sent()
+                await self._put(message)
             else:
                 await self._squeezer.send_with_compression(message)
         except OSError:  # how a server says that its caller is gone
             self.left(None, True)
             raise
 
-    async def _put(self, message: Message) -> None:
-        """Send what came out of compression."""
-        await self._send(self._passing(message))
-        if self._sent_last:
-            self._sent()
+    def _send_part(self, message: Message) -> Awaitable[None]:
+        """Count and send a part of an ordinary body."""
+        call = self.call
+        body = message.get("body", b"")
+        if body:
+            call.messages_out += 1
+            call.bytes_out += len(body)
+        if message.get("more_body", False):
+            self._last = body or self._last
+            self._touched = self.shell.clock()
+            return self._send(message)
+        return self._finish(message)
 
-    def _passing(self, message: Message) -> Message:
-        """Note what is about to be sent."""
-        kind, call = message["type"], self.call
-        if kind == "http.response.body":
-            body = message.get("body", b"")
-            if body:
-                call.messages_out += 1
-                call.bytes_out += len(body)
-                self._last = body
-            if self._trailers or message.get("more_body", False):
-                self._touched = self.shell.clock()
-            else:
-                self._sent_last = True
-        elif kind == "http.response.start":
-            self._dress(message["status"], message["headers"])
-            if self._timer is not None:
-                self._arm()
-        elif _ends(message):
-            self._sent_last = True
-        return message
-
-    def _sent(self) -> None:
+    async def _finish(self, message: Message) -> None:
+        self._plain, self._sent_last = False, True
+        await self._send(message)
         call = self.call
         call.complete = True
         call.ended = self.shell.clock()
+
+    async def _put(self, message: Message) -> None:
+        """Send a message out of the ordinary, or one that came out of compression."""
+        kind, call = message["type"], self.call
+        if kind == "http.response.start":
+            self._dress(message["status"], message["headers"])
+            await self._send(message)
+            return
+        last = _ends(message)
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            call.messages_out += bool(body)
+            call.bytes_out += len(body)
+            last = not (self._trailers or message.get("more_body", False))
+        if last:
+            await self._finish(message)
+        else:
+            self._touched = self.shell.clock()
+            await self._send(message)
 
     def _admit(self) -> None:
         """Hold the request to what was announced, and the application to what the controls found."""
@@ -181,16 +195,27 @@ class Exchange(Supervised):
             _log.error("the application began a second response", code=self.verdict.code)
             raise RuntimeError("a response has begun already: there cannot be a second")
         self._opened = True
-        self._trailers = message.get("trailers", False)
         # A copy: a response object may be sent more than once.
-        headers = [each for each in message.get("headers", ()) if len(each[0]) != 6 or each[0].lower() != b"server"]
-        minimum = shell.gzip_min_size
-        if minimum and call.protocol == "http" and compression.worth(headers, minimum):
-            if compression.wanted(call.headers.get(b"accept-encoding"), self.scope):
-                self._squeezer = compression.responder(shell.app, minimum, self._put)
-            else:
-                compression.vary(headers)
+        headers = list(message.get("headers", ()))
+        names = dict(headers)
+        if b"server" in names or b"Server" in names:
+            headers = [each for each in headers if each[0].lower() != b"server"]
+        length = names.get(b"content-length")
+        # Most answers are small, which the number of digits shows.
+        if shell.gzip_digits and (length is None or len(length) >= shell.gzip_digits) and call.protocol == "http":
+            self._choose_compression(names, headers)
+        self._trailers = message.get("trailers", False)
+        self._plain = self._squeezer is None and not self._trailers
         return {**message, "headers": headers}
+
+    def _choose_compression(self, names: Mapping[bytes, bytes], headers: MutableHeaders) -> None:
+        minimum = self.shell.gzip_min_size
+        if not compression.worth(names, minimum):
+            return
+        if compression.wanted(self.call.headers.get(b"accept-encoding"), self.scope):
+            self._squeezer = compression.responder(self.shell.app, minimum, self._put)
+        else:
+            compression.vary(headers)
 
     def _dress(self, status: int, headers: MutableHeaders) -> None:
         """Let the controls see the headers of what is sent now, and note that it is."""
@@ -205,6 +230,8 @@ class Exchange(Supervised):
                 shell.failed(error)
         self._headers = headers
         call.first_byte = self._touched = shell.clock()
+        if self._timer is not None:
+            self._arm()
 
     async def _reply(self, status: int, headers: MutableHeaders, body: bytes, *, linger: bool = False) -> None:
         """Send a whole answer. With `linger`, read on before its end, so that the caller reads it."""
@@ -220,9 +247,7 @@ class Exchange(Supervised):
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
             await self._discard()
             body = b""
-        self._sent_last = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-        self._sent()
+        await self._finish({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _discard(self) -> None:
         """Read on for a while: a client cut off while it sends sees a reset connection instead of the answer."""

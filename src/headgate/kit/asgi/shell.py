@@ -63,6 +63,7 @@ class Shell:
         self.max_body_size = max_body_size
         self.max_message_size = max_message_size
         self.gzip_min_size = gzip_min_size
+        self.gzip_digits = len(str(gzip_min_size)) if gzip_min_size else 0
         self.grace = grace
         self.last_words = last_words
         self.lifespan = lifespan
