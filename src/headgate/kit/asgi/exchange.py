@@ -54,7 +54,7 @@ class Exchange(Supervised):
         token = CURRENT.set(call)
         try:
             try:
-                answer = await shell.pipeline.enter(call)
+                answer = await shell.enter(call)
                 if answer is None:
                     self._admit()
                     await shell.app(self.scope, self.receive, self.send)
@@ -166,8 +166,9 @@ class Exchange(Supervised):
 
     def _admit(self) -> None:
         """Hold the request to what was announced, and the application to what the controls found."""
-        self.admitted()
-        call = self.call
+        call, ticker = self.call, self.shell.ticker
+        if ticker.near or call.budget is not ticker.budget or call.deadline is not None:
+            self.admitted()
         if b"content-length" in call.headers:
             self._measure()
         if call.client != call.peer:
@@ -319,12 +320,14 @@ class Exchange(Supervised):
         self.call.bytes_out += len(words)
         self._sent_last = True
         await self._send({"type": "http.response.body", "body": words, "more_body": False})
-        self.call.ended = self.shell.clock()
 
     def _settle(self) -> None:
         call, shell = self.call, self.shell
-        self.close()
-        if not call.ended:
+        self._over = True
+        self.bucket.discard(self)
+        if self._timer is not None or self._inbox is not None:
+            self.close()
+        if not call.complete:
             call.ended = shell.clock()
         if not call.status:
             call.status, call.code = CLIENT_WENT_AWAY, "CANCELLED"
@@ -332,7 +335,7 @@ class Exchange(Supervised):
             call.code = code_of_status(call.status)
         if not call.route and call.first_byte is None:
             call.route = shell.route_of(self.scope)
-        shell.pipeline.settle(call, shell.failed)
+        shell.settle(call, shell.failed)
 
 
 def _ends(message: Message) -> bool:

@@ -59,7 +59,8 @@ class Shell:
         self.app = app
         self.frameworks = prepare(app)
         self.pipeline = pipeline
-        self.respond_hooks = pipeline.respond_hooks
+        # What every call needs is looked up once.
+        self.enter, self.settle, self.respond_hooks = pipeline.enter, pipeline.settle, pipeline.respond_hooks
         self.max_body_size = max_body_size
         self.max_message_size = max_message_size
         self.gzip_min_size = gzip_min_size

@@ -93,7 +93,7 @@ class Socket(Supervised):
         token = CURRENT.set(call)
         try:
             try:
-                answer = await self.shell.pipeline.enter(call)
+                answer = await self.shell.enter(call)
                 if answer is None:
                     self._admit()
                     await self.shell.app(self.scope, self.receive, self.send)
@@ -280,4 +280,4 @@ class Socket(Supervised):
         elif call.status >= 400 and call.code == "OK":
             call.code = code_of_status(call.status)
         call.route = call.route or shell.route_of(self.scope)
-        shell.pipeline.settle(call, shell.failed)
+        shell.settle(call, shell.failed)
