@@ -190,6 +190,7 @@ def test_the_published_figures_hold():
     assert published.read_text(encoding="utf-8") == train.page(shipped(), corpus.read())
 
 
+@pytest.mark.soak
 def test_the_weights_are_those_of_the_corpus(tmp_path):
     """Trained anew, the corpus gives the weights in the package."""
     train.main(["--weights", str(tmp_path / "weights.bin"), "--page", str(tmp_path / "page.md")])

@@ -30,7 +30,7 @@ from headgate.kit.safety.words import words
 PAGE: Final = Path("docs/reference/safety-scorer.md")
 THRESHOLD: Final = 0.8
 
-_EPOCHS: Final = 25
+_EPOCHS: Final = 20
 _RATE: Final = 0.15
 _PENALTY: Final = 0.03
 _BOOST: Final = {1: 3.0, 2: 2.0, 3: 2.0}
@@ -41,10 +41,18 @@ _LEAST: Final = 0.02
 
 _CLASS_FLOOR: Final = -0.5
 
+_SURE_ENOUGH: Final = 0.02
+_SLEEP: Final = 4
+"""A sample that is right by that much is not looked at again for so many epochs."""
+
+
 _RARE: Final = 2
 """What fewer training texts hold is not learned from."""
 
 _HARMLESS: Final = "The committee approved the budget for next year. " * 4
+
+_PARAGRAPH: Final = 130
+"""Characters from which a text is called a paragraph."""
 
 _FOLDS: Final = 4
 _SQUARED_BETA: Final = 0.1
@@ -87,7 +95,7 @@ def _samples(examples: Sequence[Example]) -> tuple[list[_Sample], Mapping[int, f
         ({feature: number_of(feature) for feature in window}, window, at)
         for at, example in enumerate(texts)
         for text in (example.text, *_amid(example.text, at, harmless))
-        for window in named_windows(text)
+        for window in named_windows(text)[::2]
     ]
     holders = Counter(number for number, _ in {(number, at) for known, _, at in found for number in known.values()})
     floors = {number: _floor(feature) for known, _, _ in found for feature, number in known.items()}
@@ -172,12 +180,16 @@ def _learn(samples: Sequence[_Sample], floors: Mapping[int, float], category: st
     boosts = _boosts()
     bias, bias_square = -1.0, 1e-6
     order = list(range(len(samples)))
+    asleep = [0] * len(samples)
     for epoch in range(_EPOCHS):
         order.sort(key=lambda at: zlib.crc32(f"{epoch} {at}".encode()))
         for at in order:
+            if asleep[at] > epoch:
+                continue
             sample = samples[at]
             slope = probability(_logit((bias, weights), sample)) - (category in sample.labels)
-            if abs(slope) < 1e-3:
+            if abs(slope) < _SURE_ENOUGH:
+                asleep[at] = epoch + _SLEEP
                 continue
             bias_square += slope * slope
             bias -= _RATE * slope / math.sqrt(bias_square)
@@ -213,6 +225,7 @@ def page(weights: Weights, examples: Sequence[Example]) -> str:
         held_out=len(held_out),
         held_out_harmless=sum(not example.labels for example in held_out),
         harmless=harmless,
+        prose=sum(len(example.text) > _PARAGRAPH for example in examples if not example.labels),
         unwanted=len(examples) - harmless,
         table=table(measure(weights, examples)),
         amid=table(measure(weights, [_surrounded(example) for example in held_out], held_out_only=False), only="any"),
@@ -256,8 +269,9 @@ What it calls the texts of each kind; a text may be of several kinds and be call
 
 ## What it was trained on
 
-{all:,} English texts written for it: {unwanted} unwanted ones and {harmless} harmless ones, most of which use the
-same words in another sense. A text is held out when the CRC-32 of its UTF-8 bytes is a multiple of four.
+{all:,} English texts: {unwanted} unwanted ones and {harmless} harmless ones. Of the harmless ones {prose} are
+paragraphs of prose or code, and most others use the words of unwanted ones in another sense. A text is held out
+when the CRC-32 of its UTF-8 bytes is a multiple of four.
 
 | category | trained on | held out |
 |---|---|---|

@@ -1,8 +1,8 @@
 """The labelled texts the built-in scorer is trained on and measured by, written for it.
 
-`unwanted.jsonl` and `harmless.jsonl` hold a text and its labels in each line. One text in four, chosen by its
-CRC-32, is held out: nothing is trained on it, and the published figures come from it. It is a filter's
-corpus, so it holds the words a filter must know.
+`unwanted.jsonl`, `harmless.jsonl` and `prose.jsonl` (paragraphs and code, harmless) hold a text and its labels in
+each line. One text in four, chosen by its CRC-32, is held out: nothing is trained on it, and the published
+figures come from it. It is a filter's corpus, so it holds the words a filter must know.
 """
 
 import json
