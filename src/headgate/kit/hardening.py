@@ -230,10 +230,18 @@ class ObserveSettings(ProfileSettings):
     """The least severe lines that are logged."""
     log_format: Annotated[Literal["auto", "json", "console"], Lower] = "auto"
     """Form of the log: `auto` is `console` on a terminal and `json` elsewhere."""
+    log_buffer: int = Field(default=4 * MEBIBYTE, ge=0, le=1024 * MEBIBYTE)
+    """Bytes of log lines that may wait for whoever reads them; more are dropped and counted. 0 waits with them."""
+    redact_names: Words = ()
+    """Names of fields, besides the built-in ones, whose values never reach a log."""
+    redact_patterns: Words = ()
+    """Regular expressions of text that never reaches a log."""
     access_log: bool = True
     """Whether each call is a line of the log; probes are at level debug."""
     audit_log: str = "off"
-    """Where the audit log goes: `off`, `stdout`, `stderr`, `syslog`, or the path of a file."""
+    """Where the audit log goes: `off`, `stdout`, `stderr`, `syslog`, `syslog+udp://HOST:PORT`, or a file's path."""
+    audit_fsync: bool = False
+    """Whether each batch of records is on the disk before the next is taken."""
     audit_calls: Annotated[Literal["all", "notable"], Lower] = "all"
     """Which calls are recorded: all, or those that were refused, failed or change things."""
     audit_required: bool = False
@@ -242,6 +250,8 @@ class ObserveSettings(ProfileSettings):
     """Whether each audit record holds the hash of the one before, so that a missing one shows."""
     probes: bool = True
     """Whether `/health` and `/ready` are answered for the application; one with its own switches this off."""
+    audit_hash_key: SecretStr | None = None
+    """Key of those hashes; without one, whoever may write the file can forge it."""
     metrics_enabled: bool = True
     """Whether calls are counted and `/metrics` answers."""
     metrics_path: str = Field(default="/metrics", pattern=r"^/")
@@ -250,6 +260,8 @@ class ObserveSettings(ProfileSettings):
     """Whether metrics answer without `metrics_token` or an identity."""
     metrics_token: SecretStr | None = None
     """Bearer token with which a scraper reads the metrics."""
+    metrics_max_series: int = Field(default=2_000, ge=10, le=100_000)
+    """Most sets of labels that calls are counted under; what comes after them counts as `(other)`."""
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     """Port of their own for the metrics, without identity, for a network of one's own; 0 has none."""
     telemetry_disabled: bool = False

@@ -40,9 +40,9 @@ from headgate.kit.hardening import (
     WebSettings,
 )
 from headgate.kit.observe.endpoint import MetricsEndpoint
-from headgate.kit.observe.logs import configure_logs
+from headgate.kit.observe.logs import watch_lost_lines
 from headgate.kit.observe.metrics import Metrics
-from headgate.kit.opening import open_audit, open_gate, open_limits, open_traces
+from headgate.kit.opening import open_audit, open_gate, open_limits, open_logs, open_metrics, open_traces
 from headgate.kit.profile import refuse_unsafe
 from headgate.kit.resilience.breaker import Breakers
 from headgate.kit.resilience.cache import FlowCache
@@ -88,7 +88,8 @@ class Kit:
     ) -> None:
         self.settings = settings = settings if settings is not None else HardeningSettings.load()
         self.health = health or Health()
-        self.metrics = metrics or Metrics()
+        self.metrics = metrics or open_metrics(settings)
+        watch_lost_lines(self.metrics.lost_lines)
         for warning in refuse_unsafe(settings):
             _log.warning("unwise in production", setting=warning.pointer[1:], reason=warning.message, hint=warning.hint)
         self.store = open_limits(settings, self.metrics)
@@ -230,8 +231,7 @@ class Kit:
         """`serve` in an event loop of its own, with logs as the settings say."""
         from headgate.kit.serve.loop import run
 
-        if isinstance(self.settings, ObserveSettings):
-            configure_logs(self.settings.log_level, self.settings.log_format)
+        open_logs(self.settings)
         return run(self.serve(app, rpc))
 
     async def on_startup(self) -> None:

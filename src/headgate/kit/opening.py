@@ -2,16 +2,35 @@
 
 from headgate import __version__
 from headgate.kit.controls.rate import Store
+from headgate.kit.controls.redaction import Redactor
 from headgate.kit.hardening import LimitSettings, ObserveSettings, SafetySettings
 from headgate.kit.limits.limiter import open_store
 from headgate.kit.observe.audit import AuditLog
 from headgate.kit.observe.audit_sinks import open_sink
+from headgate.kit.observe.logs import configure_logs
 from headgate.kit.observe.metrics import Metrics
 from headgate.kit.observe.sentry import setup_sentry
 from headgate.kit.observe.traces import Traces, setup_traces
 from headgate.kit.safety.configure import gate_from
 from headgate.kit.safety.gate import Gate
 from headgate.kit.settings import Settings
+
+
+def open_logs(settings: Settings) -> None:
+    """Send the logs of this process where the settings say."""
+    if isinstance(settings, ObserveSettings):
+        configure_logs(
+            settings.log_level,
+            settings.log_format,
+            buffer_bytes=settings.log_buffer,
+            redactor=Redactor(settings.redact_names, settings.redact_patterns),
+        )
+
+
+def open_metrics(settings: Settings) -> Metrics:
+    """The metrics of this process."""
+    most = settings.metrics_max_series if isinstance(settings, ObserveSettings) else 2_000
+    return Metrics(most_series=most)
 
 
 def open_limits(settings: Settings, metrics: Metrics) -> Store:
@@ -33,10 +52,11 @@ def open_audit(settings: Settings, metrics: Metrics) -> AuditLog | None:
     if not isinstance(settings, ObserveSettings) or settings.audit_log == "off":
         return None
     return AuditLog(
-        open_sink(settings.audit_log, app=settings.otel_service_name),
+        open_sink(settings.audit_log, app=settings.otel_service_name, fsync=settings.audit_fsync),
         service=settings.otel_service_name,
         version=__version__,
         chain=settings.audit_hash_chain,
+        key=settings.audit_hash_key.get_secret_value().encode() if settings.audit_hash_key else b"",
         told=metrics.audit_records,
     )
 

@@ -5,8 +5,10 @@ without the group of a control leave it out, too. The order matters twice: contr
 in it. So limits stand behind those who find the principal and before those who refuse a stranger.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hmac import compare_digest
 from random import getrandbits
 from typing import Final
@@ -131,7 +133,7 @@ def _probes(settings: Settings, parts: Parts) -> Control | None:
         parts.health.report,
         orjson.dumps,
         live=settings.probes,
-        metrics=parts.metrics.expose if settings.metrics_enabled else None,
+        metrics=partial(asyncio.to_thread, parts.metrics.expose) if settings.metrics_enabled else None,
         metrics_path=settings.metrics_path,
         metrics_public=settings.metrics_public,
         scraper=lambda token: bool(expected) and compare_digest(token.encode(), expected.encode()),

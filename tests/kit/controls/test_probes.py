@@ -22,12 +22,17 @@ async def going() -> tuple[bool, dict[str, Any]]:
     return False, {"status": "draining", "checks": {}}
 
 
+async def figures(accept: str) -> tuple[bytes, str]:
+    """An exposition of one line."""
+    return b"up 1\n", accept or "text/plain"
+
+
 def probes(*, ready: Any = all_well, **choice: Any) -> Probes:
     """The control, with an exposition of one line."""
     return Probes(
         ready,
         lambda document: json.dumps(document).encode(),
-        metrics=lambda accept: (b"up 1\n", accept or "text/plain"),
+        metrics=figures,
         scraper=lambda token: token == "scrape",
         **choice,
     )

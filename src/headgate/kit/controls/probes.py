@@ -20,7 +20,7 @@ SCOPE: Final = "metrics:read"
 """What a principal needs to read the metrics."""
 
 Report = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
-Render = Callable[[str], tuple[bytes, str]]
+Render = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 _JSON: Final = ((b"content-type", b"application/json"),)
 _ALIVE: Final = Answer(200, _JSON, b'{"status":"ok"}')
@@ -50,7 +50,7 @@ class Probes(Control):
     ) -> None:
         self._ready = ready
         self._encode = encode
-        self._metrics = metrics
+        self._metrics = metrics or _no_figures
         self._public = metrics_public
         self._scraper = scraper
         self._metrics_path = metrics_path
@@ -70,7 +70,8 @@ class Probes(Control):
         passed, document = await self._ready()
         return Answer(200 if passed else 503, _JSON, self._encode(document))
 
-    def _exposition(self, call: Call) -> Answer | None:
+    def _exposition(self, call: Call) -> Awaitable[Answer]:
+        """Refuse strangers at once; the figures take a while."""
         scheme, _, token = call.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         is_scraper = self._public or (scheme.lower() == "bearer" and self._scraper(token.strip()))
         if not is_scraper and not call.principal:
@@ -81,7 +82,12 @@ class Probes(Control):
             raise PermissionDenied(
                 f"this needs the scope '{SCOPE}'", code="missing_scope", hint=f"use credentials with '{SCOPE}'"
             )
-        if self._metrics is None:
-            return None
-        body, content_type = self._metrics(call.headers.get(b"accept", b"").decode("latin-1"))
+        return self._figures(call.headers.get(b"accept", b"").decode("latin-1"))
+
+    async def _figures(self, accept: str) -> Answer:
+        body, content_type = await self._metrics(accept)
         return Answer(200, ((b"content-type", content_type.encode()),), body)
+
+
+async def _no_figures(_accept: str) -> tuple[bytes, str]:
+    return b"", "text/plain"
