@@ -36,6 +36,9 @@ HTTP_CODES: Final[Mapping[int, str]] = {
 
 REQUIRED: Final = Violation("", "the body is required")
 _KINDS: Final = {kind.kind: kind for kind in Fault.__subclasses__() if kind.__module__ == faults.__name__}
+_WRAPPED: Final = ("Caught handled exception, but response already started.", "Exception caught after response started")
+"""How Starlette and Litestar wrap what is raised after their response began."""
+
 _ROOT_TYPES: Final = frozenset(("model_type", "model_attributes_type", "dict_type", "dataclass_type", "list_type"))
 _PLACE: Final = re.compile(r" - at `\$(?P<path>.*)`$", re.DOTALL)
 _STEP: Final = re.compile(r"\[(?P<index>\d+)\]|\[\.\.\.\]|\.?(?P<name>[^.\[]+)")
@@ -105,12 +108,12 @@ def is_json(content_type: str) -> bool:
 
 
 def fault_of(error: BaseException | None) -> Fault | None:
-    """The fault an exception stands for: its own, one it was raised from, or one for invalid input; else None."""
+    """The fault an exception stands for: itself, one that a framework wrapped, one for invalid input; else None."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if isinstance(error, Fault) or error is None:
         return error
-    if isinstance(error.__cause__, Fault):  # frameworks wrap what is raised after their response began
+    if isinstance(error.__cause__, Fault) and str(error).endswith(_WRAPPED):
         return error.__cause__
     if isinstance(error, ValidationError):
         return of_pydantic(error)
