@@ -15,7 +15,7 @@ from tests.kit.knobs import KNOBS, Place
 for room in ("web", "limits", "identity", "resilience", "observe", "traces", "serving", "safety"):
     import_module(f"tests.kit.knobs.{room}")
 
-WITHOUT_EFFECT: Final = frozenset(("workers",))
+WITHOUT_EFFECT: Final = frozenset[str]()
 """Knobs that nothing reads; whoever connects one takes it out here."""
 
 

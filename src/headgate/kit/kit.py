@@ -26,7 +26,7 @@ from headgate.kit.asgi.shell import Shell
 from headgate.kit.controls.access import parse_rules
 from headgate.kit.controls.call import OVER_HTTP, Control, Pipeline
 from headgate.kit.controls.certificates import certificate_of_scope
-from headgate.kit.controls.faults import NotFound
+from headgate.kit.controls.faults import FailedPrecondition, NotFound
 from headgate.kit.controls.identity import Authenticator
 from headgate.kit.current import CURRENT, current_call
 from headgate.kit.hardening import (
@@ -197,10 +197,7 @@ class Kit:
         `app` is hardened first, if it is not. Raises what is wrong with the files of TLS.
         """
         settings = self.settings if isinstance(self.settings, ServeSettings) else HardeningSettings()
-        limits = HttpLimits(
-            keep_alive_seconds=settings.keep_alive_timeout,
-            websocket_bytes=settings.max_body_size if isinstance(settings, WebSettings) else MEBIBYTE,
-        )
+        limits = http_limits(settings)
         serving = Serving(
             health=self.health, shutdown_delay=settings.shutdown_delay, shutdown_grace=settings.shutdown_grace
         )
@@ -231,6 +228,12 @@ class Kit:
         """`serve` in an event loop of its own, with logs as the settings say."""
         from headgate.kit.serve.loop import run
 
+        if isinstance(self.settings, ServeSettings) and self.settings.workers > 1:
+            raise FailedPrecondition(
+                "several workers import the application themselves: they need its name, not the application",
+                code="workers_need_a_name",
+                hint=f"python -m headgate.kit MODULE:APP --workers {self.settings.workers}",
+            )
         open_logs(self.settings)
         return run(self.serve(app, rpc))
 
@@ -297,6 +300,12 @@ class Kit:
 def harden(app: ASGIApp, settings: Settings | None = None, **choices: Any) -> Shell:
     """`app` with every control round it: the kit in one line. `choices` are those of `Kit`."""
     return Kit(settings, **choices).harden(app)
+
+
+def http_limits(settings: ServeSettings) -> HttpLimits:
+    """How much one HTTP connection may take."""
+    size = settings.max_body_size if isinstance(settings, WebSettings) else 0
+    return HttpLimits(keep_alive_seconds=settings.keep_alive_timeout, websocket_bytes=size or MEBIBYTE)
 
 
 def outgoing_headers() -> dict[str, str]:

@@ -3,14 +3,17 @@
 import asyncio
 import io
 import json
+import os
 import sys
 from typing import Any
 
 import structlog
 
+from headgate.kit import opening
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit
 from headgate.kit.observe.audit import AuditLog
+from headgate.kit.observe.audit_chain import verify
 from headgate.kit.observe.logs import configure_logs
 from tests.kit.knobs import Place, ask, knob, service
 from tests.kit.knobs.serving import free_port, get, listening
@@ -148,3 +151,62 @@ async def records_are_chained(place: Place) -> None:
     for chained in (True, False):
         (record,) = await audited(place, audit_hash_chain=chained)
         assert ("hash" in json.dumps(record)) is chained
+
+
+@knob("log_buffer")
+async def lines_that_wait(place: Place) -> None:
+    """With a buffer a thread writes the lines; without one whoever logs does."""
+    seen = []
+    place.monkeypatch.setattr(opening, "configure_logs", lambda *_, buffer_bytes, **__: seen.append(buffer_bytes))
+    for size in (0, 4096):
+        opening.open_logs(HardeningSettings(log_buffer=size))
+    assert seen == [0, 4096]
+
+
+@knob("redact_names", "redact_patterns")
+async def what_is_masked(place: Place) -> None:
+    """Fields and texts of one's own never reach the log."""
+
+    async def serve(_kit: Kit, *_: object) -> int:
+        structlog.get_logger("shop").warning("order MEMBER-123456", loyalty="abc")
+        return 0
+
+    for settings, shown in (({}, True), ({"redact_names": "loyalty", "redact_patterns": "MEMBER-[0-9]+"}, False)):
+        stream = io.StringIO()
+        place.monkeypatch.setattr(Kit, "serve", serve)
+        place.monkeypatch.setattr(sys, "stderr", stream)
+        await asyncio.to_thread(Kit(HardeningSettings(log_buffer=0, **settings)).run)
+        assert ("abc" in stream.getvalue()) is shown
+        assert ("MEMBER-123456" in stream.getvalue()) is shown
+
+
+@knob("audit_fsync")
+async def records_on_the_disk(place: Place) -> None:
+    """Each batch is synced to the disk when that is asked for."""
+    synced = []
+    place.monkeypatch.setattr(os, "fsync", synced.append)
+    await audited(place, audit_fsync=False)
+    assert not synced
+    await audited(place, audit_fsync=True)
+    assert synced
+
+
+@knob("audit_hash_key")
+async def keyed_hashes(place: Place) -> None:
+    """With a key the chain holds only for who knows it."""
+    file = place.directory / "audit.log"
+    await audited(place, audit_hash_chain=True, audit_hash_key="0123456789abcdef")
+    assert verify(file, key=b"0123456789abcdef").intact
+    assert not verify(file).intact
+
+
+@knob("metrics_max_series")
+async def series_have_a_bound(_place: Place) -> None:
+    """Beyond the bound calls count as others."""
+    for most, others in ((10, True), (1000, False)):
+        async with service(metrics_max_series=most, **PUBLIC) as made:
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+                for path in ("/", "/orders", "/docs"):
+                    await made.ask(path, method=method)
+            text = (await made.ask("/metrics")).text
+        assert ('route="(other)"' in text) is others

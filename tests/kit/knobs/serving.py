@@ -12,8 +12,10 @@ import grpc
 import httpx
 import pytest
 
+from headgate.kit.controls.faults import FailedPrecondition
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit
+from headgate.kit.runner import REFUSED, main
 from headgate.kit.serve import http as http_room
 from headgate.kit.serve import lifecycle
 from headgate.testing.certificates import Authority
@@ -147,8 +149,10 @@ async def rpcs_over_http(_place: Place) -> None:
 
 @knob("workers")
 async def processes(_place: Place) -> None:
-    """So many processes share the port."""
-    pytest.fail("a kit serves in one process")
+    """Several processes need the application's name, which a kit in one process does not have; see the runner."""
+    with pytest.raises(FailedPrecondition):
+        Kit(HardeningSettings(workers=2)).run(application())
+    assert main(["no_such_module:app", "--workers", "1"]) == REFUSED
 
 
 @knob("keep_alive_timeout")

@@ -47,25 +47,27 @@ class Ticker:
             loop.call_later(self.period, self._turn, loop)
         else:
             self._loop = None
-        for watch in due:
-            watch.look()
+        for watch in tuple(due):
+            # One that is cancelled may be the end of others, which leave the set at once.
+            if watch in due:
+                watch.look()
 
 
 class Watch:
     """The limits of one call, on the clock of `call.started`. Cancels the task that starts it."""
 
-    __slots__ = ("_bucket", "_call", "_clock", "_handle", "_last", "_task", "_ticker", "_timed", "expired")
+    _task: "asyncio.Task[Any] | None" = None
+    _bucket: "set[Watch] | None" = None
+    _handle: asyncio.TimerHandle | None = None
+    _last = 0.0
+    _timed = False
+    expired: DeadlineExceeded | None = None
+    """Why the task was cancelled, if this did it."""
 
     def __init__(self, ticker: Ticker, call: Call, clock: Callable[[], float]) -> None:
         self._ticker = ticker
         self._call = call
         self._clock = clock
-        self._task: asyncio.Task[Any] | None = None
-        self._bucket: set[Watch] | None = None
-        self._handle: asyncio.TimerHandle | None = None
-        self._last = 0.0
-        self._timed = False
-        self.expired: DeadlineExceeded | None = None
 
     def start(self) -> None:
         """Begin to watch, with what the call's budget and its caller's deadline leave."""
@@ -80,15 +82,14 @@ class Watch:
         if not self._timed and end is None:
             return
         self._task = asyncio.current_task()
-        nearest = min(
-            math.inf if end is None else end - started,
-            math.inf if first is None else first,
-            math.inf if idle is None else idle,
-        )
-        if nearest > near:
-            self._bucket = self._ticker.add(self)
-        else:
+        if (
+            (end is not None and end - started <= near)
+            or (first is not None and first <= near)
+            or (idle is not None and idle <= near)
+        ):
             self.look()
+        else:
+            self._bucket = self._ticker.add(self)
 
     def progress(self) -> None:
         """A message was sent."""
