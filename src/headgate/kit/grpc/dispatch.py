@@ -139,13 +139,15 @@ class RpcOverHttp:
             return _ONLY_POST
         if is_grpc_web(kind):
             return _Form(GrpcWebContext, PROTO)
-        streaming = method.request_streaming or method.response_streaming
-        # What is not there is refused in whatever form it was asked for.
-        names = connect.STREAM if kind in connect.STREAM and (streaming or not method.route) else connect.UNARY
-        if kind not in names or (streaming and names is connect.UNARY):
+        made: type[HttpContext]
+        known = bool(method.route)  # what is not there is refused in whatever form it was asked for
+        streaming = known and (method.request_streaming or method.response_streaming)
+        if kind in connect.STREAM and (streaming or not known):
+            codec, made = self._codec(method, connect.STREAM[kind]), connect.StreamContext
+        elif kind in connect.UNARY and not streaming:
+            codec, made = self._codec(method, connect.UNARY[kind]), connect.UnaryContext
+        else:
             return _UNSUPPORTED
-        codec = self._codec(method, names[kind])
-        made = connect.StreamContext if names is connect.STREAM else connect.UnaryContext
         return _UNSUPPORTED if codec is None else _Form(made, codec)
 
     def _get_form(self, method: Method, scope: Any) -> "_Form | _Refused":

@@ -92,37 +92,35 @@ class KitInterceptor(_Interceptor):
                 self._served[path] = served
         return served.handler
 
-    def open(self, wire: Any, method: Method) -> "NativeContext":
-        """The call that gRPC's context speaks of, made the current one."""
-        started = self.clock()
-        details = _DETAILS.get()
-        metadata = wire.invocation_metadata() if details is None else details.invocation_metadata
-        peer = wire.peer()
-        call = Call("grpc", "POST", method.path, to_headers(metadata or ()), host_of_peer(peer), started)
-        call.route = method.route
-        remaining = wire.time_remaining()
-        if remaining is not None:
-            call.deadline = started + remaining
-        if self.certificate_of is not None:
-            call.scheme = "https"
-            call.certificate = self.certificate_of(wire.auth_context())
-        CURRENT.set(call)
-        return NativeContext(self, wire, peer, metadata, method, call)
-
 
 class NativeContext(RpcContext):
-    """A call that came over gRPC itself; `wire` is grpc.aio's own context."""
+    """A call that came over gRPC itself; `wire` is grpc.aio's own context. It becomes the current call."""
 
     _expecting = False
     """Whether the one request has not come yet: who is cut off now has sent too much, or left that early."""
 
-    def __init__(self, shell: KitInterceptor, wire: Any, peer: str, metadata: Any, method: Method, call: Call) -> None:
-        super().__init__(call, method, shell.max_receive, shell.max_send, shell.clock)
-        self.wire = wire
-        self.watch = Watch(shell.ticker, call, shell.clock)
+    def __init__(self, shell: KitInterceptor, wire: Any, method: Method) -> None:
+        self._clock = clock = shell.clock
         self._shell = shell
-        self._peer = peer
+        self._most_in = shell.max_receive
+        self._most_out = shell.max_send
+        self.wire = wire
+        self.method = method
+        details = _DETAILS.get()
+        metadata = wire.invocation_metadata() if details is None else details.invocation_metadata
         self._metadata = metadata
+        self._peer = peer = wire.peer()
+        call = Call("grpc", "POST", method.path, to_headers(metadata or ()), host_of_peer(peer), clock())
+        self.call = call
+        call.route = method.route
+        remaining = wire.time_remaining()
+        if remaining is not None:
+            call.deadline = call.started + remaining
+        if shell.certificate_of is not None:
+            call.scheme = "https"
+            call.certificate = shell.certificate_of(wire.auth_context())
+        self.watch = Watch(shell.ticker, call, clock)
+        CURRENT.set(call)
 
     async def only_request(self) -> Any:
         """The one request."""
@@ -178,29 +176,44 @@ class NativeContext(RpcContext):
             call.first_byte = self._clock()
         self.watch.progress()
 
+    def answer(self, response: bytes) -> None:
+        """Count a single response. Raises ResourceExhausted (`response_too_large`)."""
+        self.fits(response)
+        call = self.call
+        call.bytes_out = len(response)
+        call.messages_out = 1
+        call.first_byte = self._clock()
+
     def respond(self) -> Metadata:
         """What the controls add to the answer."""
+        call, kind = self.call, self.kind
+        call.code = kind
+        call.status = status_of_kind(kind)
         headers: list[tuple[bytes, bytes]] = []
-        self.call.status = status_of_kind(self.kind)
-        self.call.code = self.kind
-        self._shell.pipeline.respond(self.call, headers)
+        try:
+            self._shell.pipeline.respond(call, headers)
+        except Exception as error:  # noqa: BLE001 - a defect in a control costs its metadata, not the answer
+            self._tell(error)
         return from_headers(headers)
 
-    @property
-    def responded(self) -> bool:
-        """Whether what the controls add was sent."""
-        return self.begun and self.method.response_streaming
+    def _last(self) -> Metadata:
+        """The trailing metadata: the handler's, and the controls' unless the beginning of a stream had them."""
+        own = self.trailing
+        if self.begun and self.method.response_streaming:
+            return own
+        return (*own, *self.respond()) if own else self.respond()
 
     def finish(self) -> None:
         """Prepare the end of a call that went well; grpc.aio sends it when the wrapper returns."""
-        trailing = self.trailing if self.responded else (*self.trailing, *self.respond())
+        trailing = self._last()
         if trailing:
             self.wire.set_trailing_metadata(trailing)
         self.call.complete = True
 
     async def refuse(self) -> None:
         """End a call that went wrong. Raises AbortError, as grpc.aio wants it."""
-        trailing = self.trailing if self.responded else (*self.trailing, *self.respond())
+        self.watch.stop()
+        trailing = self._last()
         fault = self.call.fault
         if fault is not None:
             trailing = (*trailing, (DETAILS, rich_status(fault, self.call.request_id).SerializeToString()))
@@ -226,11 +239,11 @@ class NativeContext(RpcContext):
 
     def settle(self) -> None:
         """The call is over."""
-        call = self.call
+        call, kind = self.call, self.kind
         self.watch.stop()
         call.ended = self._clock()
-        call.code = self.kind
-        call.status = status_of_kind(self.kind)
+        call.code = kind
+        call.status = status_of_kind(kind)
         self._shell.pipeline.settle(call, self._tell)
         self.end()
 
@@ -269,7 +282,7 @@ class NativeContext(RpcContext):
 
     def peer(self) -> str:
         """The other end, such as `ipv4:127.0.0.1:50000`."""
-        return self._peer
+        return str(self._peer)
 
     def peer_identity_key(self) -> str | None:
         """Which entry of `auth_context` identifies the peer."""
@@ -312,7 +325,7 @@ class _Served:
         )
 
     async def _single(self, _requests: Any, wire: Any) -> bytes:
-        context = self._shell.open(wire, self.method)
+        context = NativeContext(self._shell, wire, self.method)
         try:
             response: bytes = await self._run(context)
             if context.kind != "OK":
@@ -323,11 +336,12 @@ class _Served:
             context.settle()
 
     async def _stream(self, _requests: Any, wire: Any) -> None:
-        context = self._shell.open(wire, self.method)
+        context = NativeContext(self._shell, wire, self.method)
         try:
             await self._run(context)
             if context.kind != "OK":
                 await context.refuse()
+            context.watch.stop()
             if not context.begun:
                 await context.send_initial_metadata(())
             context.finish()
@@ -340,18 +354,19 @@ class _Served:
         response: Any = None
         try:
             verdict = await self._shell.pipeline.enter(call)
-            refuse_answer(verdict)
+            if verdict is not None:
+                refuse_answer(verdict)
             if method.untimed:
                 call.budget = _UNTIMED
             context.watch.start()
             response = await method.drive(context)
             if response is not None and context.kind == "OK":
-                context.sent(len(context.fits(response)))
+                context.answer(response)
         except asyncio.CancelledError:
             if not context.cut_off():
                 raise
         except Exception as error:  # noqa: BLE001 - outermost: nothing a handler raises may reach the caller
             conclude(context, error)
-        context.watch.stop()
-        context.timed_out()  # whatever a handler made of being told to stop
+        if context.watch.expired is not None:
+            context.timed_out()  # whatever the handler made of being told to stop
         return response

@@ -61,8 +61,7 @@ class Method:
         return self._drive_many_to_one if self.request_streaming else self._drive_unary
 
     async def _drive_unary(self, context: "RpcContext") -> bytes:
-        request = await context.only_request()
-        return self.encode(await self.behaviour(request, context))
+        return self.encode(await self.behaviour(await context.only_request(), context))
 
     async def _drive_many_to_one(self, context: "RpcContext") -> bytes:
         return self.encode(await self.behaviour(context.requests(), context))
@@ -100,14 +99,13 @@ class Method:
 
     def encode(self, response: Any) -> bytes:
         """The bytes of a response. Raises Internal (`malformed_response`)."""
-        if self.serialize is None:
-            if isinstance(response, bytes):
-                return response
-        else:
+        if self.serialize is not None:
             try:
                 return self.serialize(response)
             except Exception as error:
                 raise _unserialisable(self.path, response) from error
+        if isinstance(response, bytes):
+            return response
         raise _unserialisable(self.path, response)
 
 

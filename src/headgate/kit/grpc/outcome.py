@@ -64,11 +64,10 @@ def status_of_kind(kind: str) -> int:
     return 200 if kind == "OK" else STATUS[kind]
 
 
-def refuse_answer(answer: Answer | None) -> None:
+def refuse_answer(answer: Answer) -> None:
     """Raise the fault nearest to a control's answer: RPCs know no others."""
-    if answer is not None:
-        made = FAULTS.get(code_of_status(answer.status), Unimplemented)
-        raise made("answered without the method", code="answered_by_control")
+    made = FAULTS.get(code_of_status(answer.status), Unimplemented)
+    raise made("answered without the method", code="answered_by_control")
 
 
 def _where(call: Call) -> dict[str, str]:
