@@ -42,7 +42,10 @@ class Remote:
         self._own = client is None
 
     async def post(self, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Send `body`; return the object it is answered with. Raises Unavailable (`scorer_failed`)."""
+        """Send `body`; return the object it is answered with.
+
+        Raises Unavailable (`scorer_failed`), and TimeoutError when all of it takes too long.
+        """
         try:
             import httpx
         except ImportError as missing:
@@ -52,9 +55,7 @@ class Remote:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._client.stream(
-                    "POST", self._url, json=body, headers=dict(headers), timeout=self._timeout
-                ) as response,
+                self._client.stream("POST", self._url, json=body, headers=dict(headers), timeout=None) as response,
             ):
                 status, content = response.status_code, await _content(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -121,8 +122,11 @@ async def by_parts(text: str, longest: int, score: Callable[[str], Awaitable[Map
         async with places:
             return await score(part)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(part)) for part in parts]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(part)) for part in parts]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     highest: dict[str, float] = {}
     for task in tasks:
         for category, value in task.result().items():
