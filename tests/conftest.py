@@ -1,14 +1,20 @@
-"""Shared fixtures: a fresh store on SQLite and on PostgreSQL, and one only on SQLite."""
+"""Shared fixtures: a fresh store on SQLite and on PostgreSQL, one only on SQLite; a log that can be read back."""
 
 import asyncio
+import io
+import json
+import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from headgate.controlplane.store.store import Store
+from headgate.kit.observe.logs import configure_logs
 from headgate.testing.postgres import Postgres
 
 TEMPLATE = "headgate_template"
@@ -81,3 +87,16 @@ async def sqlite_store(sqlite_url: str) -> AsyncIterator[Store]:
     opened = await Store.open(sqlite_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Logs of all levels as JSON; call it for the lines so far."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    stream = io.StringIO()
+    configure_logs("debug", "json", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:], root.level = before[0], before[1]

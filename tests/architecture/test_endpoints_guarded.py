@@ -15,9 +15,10 @@ from headgate.testing.controlplane import RunningControlPlane, running_control_p
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PUBLIC = {
-    "/health",
-    "/ready",
+PROBES = {"/health", "/healthz", "/ready", "/readyz"}
+"""What the kit's controls answer, before the application is asked. This list may only shrink."""
+
+DOCUMENTATION = {
     "/openapi.json",
     "/swagger-ui",
     "/swagger-ui/",
@@ -26,10 +27,7 @@ PUBLIC = {
     "/swagger-ui/swagger-ui.css",
     "/swagger-ui/favicon.png",
 }
-"""Paths that answer without a token. This list may only shrink."""
-
-UNDOCUMENTED = PUBLIC | {"/metrics"}
-"""Paths that are no operation of the API. This list may only shrink."""
+"""Paths that answer without a token, and that are no operation of the API. This list may only shrink."""
 
 UNSCOPED = {"whoAmI", "getSchema", "applyChanges"}
 """Operations that any valid token may call; applyChanges asks for the scope of each kind it is sent."""
@@ -102,17 +100,16 @@ async def test_every_path_is_documented_or_listed(running, document):
             assert context.path_format in document["paths"], context.path_format
         else:
             assert isinstance(route, Route), route
-            assert route.path in UNDOCUMENTED, route.path
+            assert route.path in DOCUMENTATION, route.path
 
 
 async def test_only_what_is_listed_is_public(running):
     """Without a token, what is listed as public answers, and nothing beside or below it does."""
     async with running.client_for(None) as client:
-        for path in PUBLIC:
+        for path in PROBES | DOCUMENTATION:
             assert (await client.get(path)).status_code < 400, path
         for path in (
             "/metrics",
-            "/healthz",
             "/health/x",
             "/ready/",
             "/docs",
@@ -125,12 +122,24 @@ async def test_only_what_is_listed_is_public(running):
 
 
 async def test_documentation_and_metrics_can_be_opened_and_closed(tmp_path):
-    """`docs_public` off asks for a token for the documentation, `metrics_public` on asks none for the metrics."""
+    """`docs_public` off takes the documentation away for all, `metrics_public` on asks no token for the metrics."""
     async with (
         running_control_plane(tmp_path, docs_public=False, metrics_public=True) as other,
         other.client_for(None) as client,
     ):
         assert (await client.get("/metrics")).status_code == 200
         for path in ("/openapi.json", "/swagger-ui", "/swagger-ui/start.js"):
+            for caller in (client, other.client):
+                assert (await caller.get(path)).status_code == 404, path
+
+
+async def test_documentation_may_ask_for_a_token(tmp_path):
+    """Documentation that `docs_paths` does not name is there for the holders of tokens."""
+    async with (
+        running_control_plane(tmp_path, docs_paths="/openapi.json") as other,
+        other.client_for(None) as client,
+    ):
+        assert (await client.get("/openapi.json")).status_code == 200
+        for path in ("/swagger-ui", "/swagger-ui/start.js"):
             assert (await client.get(path)).status_code == 401, path
             assert (await other.client.get(path)).status_code == 200, path

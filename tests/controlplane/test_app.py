@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ import pytest
 from headgate.controlplane import app
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
 from headgate.testing.controlplane import local_settings, running_control_plane
+from tests.scenarios.xds.certificates import Authority
 
 CLUSTER = {"endpoints": [{"address": "127.0.0.1", "port": 3001}]}
 PROGRAM = (
@@ -47,7 +49,7 @@ class Process:
             "HEADGATE_STATE_DIR": str(state),
             "HEADGATE_API_PORT": str(self.port),
             "HEADGATE_XDS_PORT": str(self.xds_port),
-            "HEADGATE_DRAIN_SECONDS": "5",
+            "HEADGATE_SHUTDOWN_GRACE": "5",
             **environment,
         }
 
@@ -116,6 +118,23 @@ async def test_the_token_is_shown_once_and_a_signal_ends_it_in_order(tmp_path, h
     for port in (process.port, process.xds_port):
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_hangup_reads_the_certificates_again(tmp_path):
+    """SIGHUP looks at the TLS files of xDS at once, and what they hold then is shown to the next connection."""
+    files = Authority().server_files(tmp_path)
+    environment = {f"HEADGATE_{name.upper()}": str(path) for name, path in files.items()}
+    async with Process(tmp_path / "state", HEADGATE_XDS_TLS_RELOAD="0", **environment) as process:
+        address = ("127.0.0.1", process.xds_port)
+        first = await asyncio.to_thread(ssl.get_server_certificate, address)
+        assert first.strip() == files["xds_tls_certificate"].read_text().strip()
+        Authority().server_files(tmp_path)
+        process.child.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(ssl.get_server_certificate, address) == first:
+                await asyncio.sleep(0.02)
+        await process.stop()
+    assert process.child.returncode == 0
 
 
 async def test_the_token_goes_to_the_file_that_was_asked_for(tmp_path):
@@ -242,7 +261,7 @@ async def test_a_change_reaches_the_snapshots(tmp_path):
 
 async def test_limits_come_from_the_settings(tmp_path):
     """The size of a body, announced or not, and of a page are bounded by their settings."""
-    async with running_control_plane(tmp_path, max_request_body_bytes=1024, page_limit_max=3) as running:
+    async with running_control_plane(tmp_path, max_body_size=1024, page_limit_max=3) as running:
         for announced in (True, False):
             content = b"x" * 2000
 

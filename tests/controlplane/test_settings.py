@@ -43,7 +43,7 @@ def test_state_moves_together(tmp_path):
         {"xds_tls_certificate": "c.pem", "xds_tls_key": "key.pem"},
         {"replica_id": "a b"},
         {"preflight": "maybe"},
-        {"drain_seconds": -1},
+        {"shutdown_grace": -1},
         {"page_limit_max": 0},
     ],
 )

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +41,7 @@ from headgate.controlplane.core.teams import Teams
 from headgate.controlplane.core.tokens import Tokens
 from headgate.controlplane.native import TAGS as NATIVE_TAGS
 from headgate.controlplane.native import UseCases, native_routers
-from headgate.controlplane.native.authorise import Authority, Doorkeeper, principal_of
+from headgate.controlplane.native.authorise import Authority, DatabaseTokens
 from headgate.controlplane.native.document import openapi_document
 from headgate.controlplane.native.swagger import DOCUMENT, PAGE, swagger_routes
 from headgate.controlplane.platform import TAGS as PLATFORM_TAGS
@@ -49,17 +49,21 @@ from headgate.controlplane.platform import platform_routers
 from headgate.controlplane.settings import ControlPlaneSettings
 from headgate.controlplane.store.store import Store
 from headgate.controlplane.translate.compile import TeamCompiler
+from headgate.controlplane.web.refusals import Refusals
 from headgate.controlplane.xds.hub import Hub, HubSettings
 from headgate.controlplane.xds.metrics import XdsMetrics
 from headgate.controlplane.xds.server import XdsServer
-from headgate.kit.asgi.health import Health, health_routes
-from headgate.kit.asgi.problems import install
-from headgate.kit.asgi.requests import RequestMiddleware
-from headgate.kit.controls.faults import PermissionDenied, Unavailable
+from headgate.kit.asgi.health import Health
+from headgate.kit.controls.call import Control
+from headgate.kit.controls.faults import Unavailable
+from headgate.kit.kit import Kit
+from headgate.kit.observe.endpoint import MetricsEndpoint
 from headgate.kit.observe.metrics import Metrics
+from headgate.kit.profile import refuse_unsafe
+from headgate.kit.serve.engines import HttpLimits
 from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.lifecycle import Serving
-from headgate.kit.serve.loop import stop_on_signals
+from headgate.kit.serve.loop import on_hangup, stop_on_signals
 from headgate.kit.serve.ports import ensure_free
 
 PRUNE_EVERY_S: Final = 3_600.0
@@ -85,6 +89,7 @@ class ControlPlane:
     snapshots: Snapshots
     xds: XdsServer
     http: HttpServer
+    serving: Serving
     first_token: str | None
 
     @property
@@ -103,8 +108,10 @@ async def serve(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> 
         # What lives until now lives on: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        if plane.xds.certificates is not None:
+            on_hangup(plane.serving.reload)
         stopped = asyncio.create_task(stop.wait())
-        ended = asyncio.create_task(plane.http.wait())
+        ended = asyncio.create_task(plane.serving.wait())
         await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         await asyncio.gather(ended) if ended.done() else ended.cancel()
@@ -138,8 +145,9 @@ async def control_plane(
     """Open the store, start everything, and stop it in reverse order.
 
     `on_first_token` is given the admin token of a new database, when all is up, or when that fails: the token is
-    made only once.
+    made only once. Raises InvalidArgument (`unsafe_settings`) for what the profile forbids.
     """
+    refuse_unsafe(settings)  # before anything is made; what is only unwise the kit tells
     _ensure_free_ports(settings)
     async with AsyncExitStack() as stack:
         store = await Store.open(settings.database_url, poll_interval=settings.poll_interval_ms / 1000)
@@ -155,24 +163,28 @@ async def control_plane(
         stack.push_async_callback(snapshots.stop)
         await cases.dataplanes.start()
         stack.push_async_callback(cases.dataplanes.stop)
-        xds = _xds_server(settings, snapshots, cases, metrics)
-        await xds.start()
-        stack.push_async_callback(xds.stop, settings.drain_seconds)
+        refusals = Refusals(cases.audit, metrics.registry)
+        await refusals.start()
+        stack.push_async_callback(refusals.stop)
+        kit = kit_of(settings, cases, metrics=metrics, health=health, more=[refusals])
+        xds = _xds_server(settings, snapshots, cases, kit)
         _watch(health, store, snapshots, xds)
         health.add("start", started.check)
-        http = _http_server(settings, build_app(settings, cases, metrics=metrics, health=health))
+        http = _http_server(settings, kit, build_app(settings, cases))
         serving = Serving(
             health=health,
-            shutdown_delay=settings.drain_linger_ms / 1000,
-            shutdown_grace=settings.drain_seconds,
+            shutdown_delay=settings.shutdown_delay,
+            shutdown_grace=settings.shutdown_grace,
+            on_ready=started,
         )
-        serving.add(http)
+        serving.add(xds)
+        for server in (*_metrics_server(settings, metrics), http):
+            serving.add(server)
         await serving.start()
         stack.push_async_callback(serving.stop)
         pruning = asyncio.create_task(_prune_for_ever(store, settings), name="prune")
         stack.push_async_callback(_cancel, pruning)
-        started()
-        yield ControlPlane(settings, store, cases, snapshots, xds, http, first_token)
+        yield ControlPlane(settings, store, cases, snapshots, xds, http, serving, first_token)
 
 
 def _ensure_free_ports(settings: ControlPlaneSettings) -> None:
@@ -180,13 +192,28 @@ def _ensure_free_ports(settings: ControlPlaneSettings) -> None:
     for host, port, setting in (
         (settings.api_host, settings.api_port, "api_port"),
         (settings.xds_host, settings.xds_port, "xds_port"),
+        (settings.api_host, settings.metrics_port, "metrics_port"),
     ):
         if port:
             ensure_free(host, port, setting)
 
 
-def _http_server(settings: ControlPlaneSettings, app: FastAPI) -> HttpServer:
-    return HttpServer(app, host=settings.api_host, port=settings.api_port, setting="api_port")
+def _http_server(settings: ControlPlaneSettings, kit: Kit, app: FastAPI) -> HttpServer:
+    return HttpServer(
+        kit.harden(app),
+        host=settings.api_host,
+        port=settings.api_port,
+        setting="api_port",
+        limits=HttpLimits(keep_alive_seconds=settings.keep_alive_timeout),
+    )
+
+
+def _metrics_server(settings: ControlPlaneSettings, metrics: Metrics) -> list[HttpServer]:
+    """The metrics on a port of their own, if there is to be one."""
+    if not settings.metrics_port:
+        return []
+    endpoint = MetricsEndpoint(metrics, public=True)
+    return [HttpServer(endpoint, host=settings.api_host, port=settings.metrics_port, setting="metrics_port")]
 
 
 def use_cases(store: Store, box: SecretBox, settings: ControlPlaneSettings, *, gate: Gate | None = None) -> Cases:
@@ -206,11 +233,8 @@ def use_cases(store: Store, box: SecretBox, settings: ControlPlaneSettings, *, g
     )
 
 
-def build_app(
-    settings: ControlPlaneSettings, cases: Cases, *, metrics: Metrics | None = None, health: Health | None = None
-) -> FastAPI:
-    """The HTTP application over the use cases."""
-    metrics, health = metrics or Metrics(), health or Health()
+def build_app(settings: ControlPlaneSettings, cases: Cases) -> FastAPI:
+    """The HTTP application over the use cases, to be hardened with `kit_of`."""
     app = FastAPI(title="Headgate API", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.page_limit_max = settings.page_limit_max
     native, platform = (
@@ -222,18 +246,28 @@ def build_app(
     ):
         # Not include_router: it would keep a second copy of every operation.
         app.router.routes.extend(router.routes)
-    guard = None if settings.metrics_public else _may_read_metrics
-    app.router.routes.extend(health_routes(health, metrics, metrics_guard=guard))
     app.router.routes.extend(swagger_routes(_document_endpoint(app)))
-    install(app)
-    app.add_middleware(Doorkeeper, tokens=cases.tokens, audit=cases.audit, public=_public_paths(settings))
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=metrics,
-        max_body_bytes=settings.max_request_body_bytes,
-        timeout_ms=settings.request_timeout_ms,
-    )
     return app
+
+
+def kit_of(
+    settings: ControlPlaneSettings,
+    cases: Cases,
+    *,
+    metrics: Metrics,
+    health: Health,
+    more: Iterable[Control] = (),
+) -> Kit:
+    """The controls round everything that is served. Who may do what is `Authority`'s: it depends on the team."""
+    shown = settings.docs_paths if settings.docs_public or settings.debug else ()
+    return Kit(
+        settings,
+        authenticators=[DatabaseTokens(cases.tokens)],
+        public=[path for path in (DOCUMENT, PAGE, f"{PAGE}/") if path.rstrip("/") in shown],
+        health=health,
+        metrics=metrics,
+        more=more,
+    )
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
@@ -263,30 +297,11 @@ def _document_endpoint(app: FastAPI) -> Any:
     return document
 
 
-def _public_paths(settings: ControlPlaneSettings) -> list[str]:
-    public = ["/health", "/ready"]
-    if settings.metrics_public:
-        public.append("/metrics")
-    if settings.docs_public:
-        public += [DOCUMENT, PAGE, f"{PAGE}/"]
-    return public
-
-
-async def _may_read_metrics(request: Request) -> None:
-    principal = principal_of(request)
-    if not principal.allows("*:read"):
-        raise PermissionDenied(
-            f"Token '{principal.name}' lacks the scope '*:read'.",
-            code="missing_scope",
-            hint="Create a token with '*:read', or set HEADGATE_METRICS_PUBLIC.",
-        )
-
-
 def _compiler(team: str) -> TeamCompiler:
     return TeamCompiler(team, system_ca=certifi.contents())
 
 
-def _xds_server(settings: ControlPlaneSettings, snapshots: Snapshots, cases: Cases, metrics: Metrics) -> XdsServer:
+def _xds_server(settings: ControlPlaneSettings, snapshots: Snapshots, cases: Cases, kit: Kit) -> XdsServer:
     hub = Hub(
         snapshots,
         cases.dataplanes,
@@ -297,13 +312,13 @@ def _xds_server(settings: ControlPlaneSettings, snapshots: Snapshots, cases: Cas
             max_bytes=settings.max_response_bytes,
             max_streams=settings.max_streams,
         ),
-        metrics=XdsMetrics(metrics.registry),
+        metrics=XdsMetrics(kit.metrics.registry),
     )
 
     async def denied(node: Node, reason: str) -> None:
         await cases.audit.refused(Actor(node.id, "xds"), "connect", team=node.team, target=node.id, reason=reason)
 
-    return XdsServer(hub, settings, denied=denied)
+    return XdsServer(hub, settings, controls=kit.controls, denied=denied)
 
 
 def _watch(health: Health, store: Store, snapshots: Snapshots, xds: XdsServer) -> None:
@@ -315,7 +330,7 @@ def _watch(health: Health, store: Store, snapshots: Snapshots, xds: XdsServer) -
             raise Unavailable("the teams are still being read", code="snapshots_not_loaded")
 
     async def listening() -> None:
-        if not xds.port:
+        if not xds.listening:
             raise Unavailable("the xDS server does not listen", code="xds_not_listening")
 
     health.add("store", store.ping)

@@ -1,6 +1,7 @@
 """The settings of the control plane: what `headgate serve` and `headgate up` can be told.
 
-Durations are whole milliseconds in `*_ms`, except `drain_seconds`. Every address is loopback unless told otherwise.
+Those of the kit come in its groups, some with another default; what is in no group is the control plane's own.
+Durations are seconds, or whole milliseconds in `*_ms`. Every address is loopback unless told otherwise.
 """
 
 import base64
@@ -12,18 +13,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from headgate.kit.controls.faults import InvalidArgument, Unavailable
+from headgate.kit.hardening import (
+    MEBIBYTE,
+    AnyPort,
+    DeadlineSettings,
+    DrainSettings,
+    Host,
+    LimitSettings,
+    Lower,
+    ObserveSettings,
+    RateText,
+    Seconds,
+    WebSettings,
+    Words,
+)
 from headgate.kit.settings import Settings
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
-AnyPort = Annotated[int, Field(ge=0, le=65_535)]
-Host = Annotated[str, Field(min_length=1, max_length=253)]
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
-Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
-MEBIBYTE = 1024 * 1024
 SECRET_KEY_BYTES = 32
 
 
@@ -35,8 +46,8 @@ def _default_replica_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-class ControlPlaneSettings(Settings):
-    """Everything the control plane can be told."""
+class OwnSettings(Settings):
+    """What only a control plane can be told."""
 
     api_host: Host = "127.0.0.1"
     """Address the API, its documentation and the health checks are served on."""
@@ -75,15 +86,6 @@ class ControlPlaneSettings(Settings):
     )
     """Name of this process among those that share the database, shown beside the dataplanes it serves."""
 
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = "info"
-    """The least severe lines that are logged."""
-    log_format: Annotated[Literal["auto", "json", "console"], Lower] = "auto"
-    """Form of the log: `auto` is `console` on a terminal and `json` elsewhere."""
-    metrics_public: bool = False
-    """Whether `/metrics` answers without a token. It names no team and no resource."""
-    docs_public: bool = True
-    """Whether `/swagger-ui` and `/openapi.json` answer without a token."""
-
     xds_tls_certificate: Path | None = None
     """PEM certificate chain of the xDS server; with it, every Envoy must show a client certificate."""
     xds_tls_key: Path | None = None
@@ -92,11 +94,9 @@ class ControlPlaneSettings(Settings):
     """PEM authorities that sign the certificates of Envoys."""
     xds_trust_domain: str = Field(default="headgate.local", pattern=r"^[a-z0-9._-]{1,255}$")
     """SPIFFE trust domain that the certificates of Envoys must be in."""
+    xds_tls_reload: Seconds = 10.0
+    """How often these files are looked at for a rotation; 0 only on SIGHUP."""
 
-    max_request_body_bytes: int = Field(default=64 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE)
-    """Largest request body the API reads; beyond it the answer is 413."""
-    request_timeout_ms: Milliseconds = 60_000
-    """Longest an API request may take; beyond it the answer is 504."""
     page_limit_max: int = Field(default=500, ge=1, le=10_000)
     """Most items in one page of a list."""
     import_max_document_bytes: int = Field(default=32 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE)
@@ -116,14 +116,10 @@ class ControlPlaneSettings(Settings):
     """Size above which an incremental xDS response is split."""
     max_streams: int = Field(default=20_000, ge=1, le=1_000_000)
     """Most xDS streams at a time; further ones are refused and may try again."""
-    drain_linger_ms: int = Field(default=0, ge=0, le=600_000)
-    """How long to keep serving while `/ready` already refuses, so that load balancers turn away, when stopping."""
     audit_days: int = Field(default=90, ge=1, le=36_500)
     """How long audit entries are kept."""
     revisions_kept: int = Field(default=1_000, ge=1, le=1_000_000)
     """How many revisions of a team are kept; older ones cannot be shown or restored."""
-    drain_seconds: float = Field(default=10.0, ge=0, le=3_600)
-    """Longest to wait for requests under way when stopping, after that."""
 
     @field_validator("secret_key")
     @classmethod
@@ -168,6 +164,36 @@ class ControlPlaneSettings(Settings):
                 hint="restore the file: without its key the secrets stored with it cannot be read",
             )
         return key
+
+
+class ControlPlaneSettings(WebSettings, DeadlineSettings, LimitSettings, DrainSettings, ObserveSettings, OwnSettings):
+    """Everything the control plane can be told."""
+
+    max_body_size: int = Field(default=64 * MEBIBYTE, ge=0, le=1024 * MEBIBYTE)
+    """Most bytes of a request body, and of an Envoy's message; beyond it the answer is 413. 0 is without limit."""
+    request_timeout: Seconds = 60.0
+    """Longest until the first byte of the API's answer; beyond it the answer is 504. 0 is without limit."""
+    docs_public: bool = True
+    """Whether `/swagger-ui` and `/openapi.json` are there, for everybody; otherwise only with `debug`."""
+    docs_paths: Words = ("/swagger-ui", "/openapi.json")
+    """Which of the two that concerns; one that is left out needs a token."""
+    cors_allowed_methods: Words = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    """Methods those origins may use."""
+    cors_allowed_headers: Words = (
+        "Content-Type",
+        "Authorization",
+        "If-Match",
+        "If-None-Match",
+        "X-Headgate-Team",
+        "X-Request-ID",
+    )
+    """Request headers those origins may send."""
+    rate_limit_default: RateText = "30000/minute"
+    """Requests each token, or client address, may make, such as `600/minute` or `100/5 minutes`; `off` is all."""
+    max_concurrent_per_caller: int = Field(default=500, ge=0, le=1_000_000)
+    """Most requests at a time of one token or client; further ones get 429. 0 is without limit."""
+    otel_service_name: str = "headgate-controlplane"
+    """Name of this service in traces."""
 
 
 def decode_key(text: str) -> bytes | None:

@@ -50,7 +50,7 @@ def local_settings(directory: Path, **overrides: Any) -> ControlPlaneSettings:
         "state_dir": directory,
         "api_port": 0,
         "xds_port": 0,
-        "drain_seconds": 1.0,
+        "shutdown_grace": 1.0,
         "poll_interval_ms": 200,
         "replica_id": "test",
     }

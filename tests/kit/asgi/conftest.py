@@ -1,5 +1,6 @@
 """A small application on the kit, spoken to over HTTP without a socket."""
 
+import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp
 
 from headgate.kit.asgi import problems
-from headgate.kit.asgi.requests import RequestMiddleware
-from headgate.kit.observe.metrics import Metrics
+from headgate.kit.asgi.shell import Shell
+from headgate.kit.controls.call import OVER_HTTP, Pipeline
+from headgate.kit.controls.request_ids import RequestIds
 
 
 class Item(BaseModel):
@@ -20,12 +22,6 @@ class Item(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str
     price: Annotated[int, Field(ge=0, le=100)] = 0
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    """Counts of this test alone."""
-    return Metrics()
 
 
 @pytest.fixture
@@ -44,11 +40,11 @@ def app() -> FastAPI:
 
 
 @pytest.fixture
-def client(metrics) -> Callable[..., httpx.AsyncClient]:
-    """Makes a client of an application behind the middleware; further arguments are the middleware's."""
+def client() -> Callable[..., httpx.AsyncClient]:
+    """Makes a client of an application behind the shell; further arguments are the shell's."""
 
     def make(app: ASGIApp, **limits: Any) -> httpx.AsyncClient:
-        wrapped = RequestMiddleware(app, metrics=metrics, **limits)
+        wrapped = Shell(app, Pipeline([RequestIds(lambda: uuid.uuid4().hex)], OVER_HTTP), **limits)
         return httpx.AsyncClient(transport=httpx.ASGITransport(wrapped), base_url="http://test")
 
     return make

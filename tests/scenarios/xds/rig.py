@@ -84,4 +84,5 @@ async def serving(settings: ControlPlaneSettings, **rig: Any) -> AsyncIterator[R
         yield made
     finally:
         if not made.hub.closing:
-            await made.server.stop(grace=0.1)
+            await made.server.drain(0.1)
+        await made.server.stop()

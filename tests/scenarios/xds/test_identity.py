@@ -1,5 +1,6 @@
 """Who speaks: rows 28 to 32, 39 and 55."""
 
+import grpc
 import pytest
 from grpc import StatusCode
 
@@ -7,6 +8,7 @@ from headgate.controlplane.app import control_plane
 from headgate.controlplane.translate.resource import CLUSTER, LISTENER
 from headgate.controlplane.xds.server import spiffe_id
 from headgate.testing.controlplane import local_settings
+from headgate.testing.envoy import eventually
 from headgate.testing.xds import WILDCARD, XdsClient, node
 from tests.scenarios.xds.certificates import Authority
 from tests.scenarios.xds.rig import ADS, DELTA, KINDS, SEPARATE, serving
@@ -132,6 +134,43 @@ async def test_31_a_denied_identity_is_audited(tmp_path, authority):
             assert await client.ended() is StatusCode.PERMISSION_DENIED
         entries = (await plane.cases.audit.list(team="default", action="connect")).items
     assert [(entry.outcome, entry.target, entry.surface) for entry in entries] == [("refused", "test", "xds")]
+
+
+async def test_31_two_names_are_none(guarded, mode, authority):
+    """A certificate with two URIs proves nobody, though one of them is the dataplane's: a SPIFFE id stands alone."""
+    credentials = authority.credentials(spiffe_id(DOMAIN, "red", "test"), spiffe_id(DOMAIN, "red", "other"))
+    async with guarded.client(mode, credentials=credentials) as client:
+        await client.request(CLUSTER)
+        assert await client.ended(CLUSTER) is StatusCode.PERMISSION_DENIED
+    assert [key for key, _ in guarded.denied] == ["red/test"]
+
+
+async def test_31_certificates_rotate(tmp_path, authority, mode):
+    """New certificates and authorities hold for new connections, without a restart; streams that are open go on."""
+    settings = local_settings(tmp_path, xds_tls_reload=0.02, **authority.server_files(tmp_path))
+    async with serving(settings) as rig:
+        rig.source.put(A)
+        identity, successor = spiffe_id(DOMAIN, "red", "test"), Authority()
+        async with rig.client(mode, credentials=authority.credentials(identity)) as before:
+            await before.request(CLUSTER)
+            await before.accept(CLUSTER, [A])
+            old = rig.server.certificates.loaded
+            successor.server_files(tmp_path)
+
+            async def noticed():
+                return rig.server.certificates.loaded is not old
+
+            await eventually(noticed, 10.0, "the files were not looked at")
+            async with rig.client(mode, credentials=successor.credentials(identity)) as after:
+                await after.request(CLUSTER)
+                await after.accept(CLUSTER, [A])
+            rig.source.put(A2)
+            await before.accept(CLUSTER, [A2])
+        address, past = f"127.0.0.1:{rig.server.port}", authority.credentials(identity)
+        async with grpc.aio.secure_channel(address, past) as late:
+            with pytest.raises(grpc.aio.AioRpcError, match="handshake") as refused:
+                await late.unary_unary("/any/Method")(b"", timeout=10)
+        assert refused.value.code() is StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -126,7 +126,7 @@ async def test_54_a_server_that_drains(settings, mode):
         async with one.client(mode) as client, two.client(mode) as moved:
             await client.request(CLUSTER)
             answer = await client.accept(CLUSTER, [A, B])
-            stopping = asyncio.create_task(one.server.stop(grace=5.0))
+            stopping = asyncio.create_task(one.server.drain(5.0))
             assert await client.ended(CLUSTER) in {StatusCode.OK, StatusCode.UNAVAILABLE}
             await moved.request(CLUSTER, versions=answer.versions if mode.delta else {"": answer.version})
             await moved.silence()
@@ -144,7 +144,7 @@ async def test_54_a_drained_server_takes_nobody(settings, mode):
             await client.request(CLUSTER)
             await client.accept(CLUSTER, [])
             began = time.monotonic()
-            await rig.server.stop(grace=60.0)
+            await rig.server.drain(60.0)
             assert time.monotonic() - began < 30.0
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", rig.server.port)

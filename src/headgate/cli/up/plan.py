@@ -67,7 +67,7 @@ class Plan:
             **{name: value for name, value in self.flags.items() if name in ControlPlaneSettings.model_fields},
             "admin_token_file": self.token_file,
             "log_format": "json",
-            **({"drain_seconds": _DRAIN} if self.control.origins()["drain_seconds"] == DEFAULT else {}),
+            **({"shutdown_grace": _DRAIN} if self.control.origins()["shutdown_grace"] == DEFAULT else {}),
             **({"config": self.config_file} if self.config_file else {}),
         }
         python = [sys.executable, "-m", "headgate.cli", "serve"]

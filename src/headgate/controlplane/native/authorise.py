@@ -1,16 +1,15 @@
 """The door of the HTTP surfaces: who is this, may they, and in which team.
 
-Two locks, so that a forgotten one stays shut. `Doorkeeper` wraps the whole application and lets nothing
-through without a valid token but the paths it was told are public. `Authority` makes the dependency with
-which each operation names its scope, and which gives the operation its `Caller`.
+Two locks, so that a forgotten one stays shut. The kit's controls let nothing through without a token that
+`DatabaseTokens` knows, but the paths they were told are public. `Authority` makes the dependency with which each
+operation names its scope, and which gives the operation its `Caller`: what a token may do depends on the team.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Header, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headgate.controlplane.core.audit import AuditLog
 from headgate.controlplane.core.caller import Caller
@@ -18,9 +17,11 @@ from headgate.controlplane.core.changes import Actor
 from headgate.controlplane.core.teams import Teams
 from headgate.controlplane.core.tokens import Tokens
 from headgate.controlplane.tenancy.principal import Principal
-from headgate.kit.asgi.problems import problem_response
-from headgate.kit.controls.faults import Fault, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
-from headgate.kit.observe.logs import current_request_id
+from headgate.kit.controls.call import Call
+from headgate.kit.controls.faults import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from headgate.kit.controls.identity import bearer_token
+from headgate.kit.controls.principal import Principal as KitPrincipal
+from headgate.kit.current import current_call, current_request_id
 
 DEFAULT_TEAM = "default"
 
@@ -31,70 +32,30 @@ BEARER = HTTPBearer(
 )
 
 
-class Doorkeeper:
-    """ASGI middleware: authenticates every request whose path is not public, and remembers whose it is.
+class DatabaseTokens:
+    """The kit's authenticator of API tokens: the principal of a call whose token is known, and not past its life."""
 
-    A path is public when it is one of `public` or lies below one of them that ends in "/".
-    """
+    name = "token"
+    challenge = "Bearer"
+    hint = "send the header 'Authorization: Bearer hg_...'"
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens, audit: AuditLog, public: Collection[str]) -> None:
-        self._app = app
+    def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._audit = audit
-        self._public = frozenset(path for path in public if not path.endswith("/"))
-        self._below = tuple(path for path in public if path.endswith("/"))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection scope."""
-        if scope["type"] != "http" or self._is_public(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        try:
-            principal = await self._tokens.authenticate(_presented(scope))
-        except Fault as fault:
-            if isinstance(fault, Unauthenticated):
-                await self._audit.refused(_stranger(scope), "authenticate", target=_act(scope), reason=fault.code)
-            await problem_response(fault, scope)(scope, receive, send)
-        else:
-            scope.setdefault("state", {})["principal"] = principal
-            await self._app(scope, receive, send)
-
-    def _is_public(self, path: str) -> bool:
-        return path in self._public or path.startswith(self._below)
+    async def __call__(self, call: Call) -> KitPrincipal | None:
+        """Whose token this is, None without one. Raises what `Tokens.authenticate` does."""
+        token = bearer_token(call)
+        if token is None:
+            return None
+        known = await self._tokens.authenticate(token)
+        return KitPrincipal(known.token_id, "token", known.scopes, known.team or "", extra=known)
 
 
-def _presented(scope: Scope) -> str:
-    """The token of a request. Raises Unauthenticated when there is none, or more than one."""
-    values = [value for name, value in scope["headers"] if name == b"authorization"]
-    if not values:
-        raise Unauthenticated(
-            "this needs a token", code="no_token", hint="send the header 'Authorization: Bearer hg_...'"
-        )
-    presented: str = values[0].decode("latin-1")
-    scheme, _, token = presented.partition(" ")
-    if len(values) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated(
-            "the Authorization header holds no bearer token",
-            code="no_token",
-            hint="send one header 'Authorization: Bearer hg_...'",
-        )
-    return token.strip()
-
-
-def _act(scope: Scope) -> str:
-    return f"{scope['method']} {scope['path'][:200]}"
-
-
-def _stranger(scope: Scope) -> Actor:
-    client = scope.get("client")
-    return Actor(name=str(client[0]) if client else "", surface="http", request_id=current_request_id())
-
-
-def principal_of(request: Request) -> Principal:
-    """Whose request this is. Raises Unauthenticated when no doorkeeper let it in."""
-    principal = getattr(request.state, "principal", None)
+def principal_of(call: Call | None) -> Principal:
+    """Whose call this is. Raises Unauthenticated when nobody's."""
+    principal = call.principal.extra if call is not None else None
     if not isinstance(principal, Principal):
-        raise Unauthenticated("this needs a token", code="no_token")
+        raise Unauthenticated("this needs a token", code="no_credentials", hint=DatabaseTokens.hint)
     return principal
 
 
@@ -118,13 +79,14 @@ class Authority:
             ] = None,
             x_headgate_team: Annotated[str | None, Header(description="The same as `team`.", max_length=100)] = None,
         ) -> Caller:
-            return await self.admit(request, scope, _wanted_team(team, x_headgate_team))
+            act = f"{request.method} {request.scope['path'][:200]}"
+            return await self.admit(act, scope, _wanted_team(team, x_headgate_team))
 
         return authorise
 
-    async def admit(self, request: Request, scope: str, wanted: str | None) -> Caller:
+    async def admit(self, act: str, scope: str, wanted: str | None) -> Caller:
         """Return the caller. Raises PermissionDenied for a missing scope, NotFound for a foreign or unknown team."""
-        principal = principal_of(request)
+        principal = principal_of(current_call())
         team = wanted or principal.team or DEFAULT_TEAM
         actor = Actor(
             name=principal.name,
@@ -135,7 +97,7 @@ class Authority:
         try:
             _require(principal, scope, team)
         except (NotFound, PermissionDenied) as fault:
-            await self._audit.refused(actor, "authorise", team=team, target=_act(request.scope), reason=fault.code)
+            await self._audit.refused(actor, "authorise", team=team, target=act, reason=fault.code)
             raise
         if wanted and principal.team is None:
             await self._teams.get(wanted)

@@ -20,7 +20,7 @@ from headgate.controlplane.web.answers import encode, written
 from headgate.controlplane.web.queries import DryRun
 from headgate.kit.asgi.problems import defect, problem_document, status_of
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
-from headgate.kit.observe.logs import current_request_id
+from headgate.kit.current import current_request_id
 
 NDJSON: Final = "application/x-ndjson"
 _MEDIA_TYPE: Final = re.compile(r"(application/([\w.+-]+[.+-])?(json|yaml)|text/[\w.+-]+)\s*(;.*)?", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """The gRPC transport: streams of grpc.aio over the hub's sessions.
 
 It only moves messages: reads are bounded, writes wait for a slow reader, and everything else is the
-session's. Faults become gRPC statuses here. Source: envoy/service/discovery/v3 (ADS and per type).
+session's; faults become gRPC statuses in the kit's interceptor. Source: envoy/service/discovery/v3 (ADS and per type).
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -38,8 +39,8 @@ SERVICES: Sequence[tuple[str, str, str, str]] = (
 """Service, suffix of its `Stream*` and `Delta*` methods, and the type it implies."""
 
 Context = grpc.aio.ServicerContext[Any, bytes]
-Identify = Callable[[Context, Node], Awaitable[None]]
-"""Raises a fault when the peer may not speak for the node."""
+Identify = Callable[[Node], Awaitable[None]]
+"""Raises a fault when the peer of the current call may not speak for the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,10 @@ class GrpcTransport:
         ]
 
     def _method(self, method: _Method) -> Any:
-        async def serve(messages: AsyncIterator[Any], context: Context) -> None:
-            try:
-                await self._serve(method, messages, context)
-            except Fault as fault:
-                await context.abort(grpc.StatusCode[fault.kind], fault.message)
-
         message = DeltaDiscoveryRequest if method.delta else DiscoveryRequest
-        return grpc.stream_stream_rpc_method_handler(serve, request_deserializer=message.FromString)
+        return grpc.stream_stream_rpc_method_handler(
+            partial(self._serve, method), request_deserializer=message.FromString
+        )
 
     async def _serve(self, method: _Method, messages: AsyncIterator[Any], context: Context) -> None:
         first = await anext(aiter(messages), None)
@@ -96,7 +93,7 @@ class GrpcTransport:
         if node is None or not node.id:
             raise InvalidArgument("the first request carries no node", code="missing_node", hint="set node.id")
         request = method.parse(first)
-        await self._identify(context, node)
+        await self._identify(node)
         awake = asyncio.Event()
         session = await self._hub.connect(node, awake.set, delta=method.delta, types=method.types)
         _log.info("dataplane connected", node=node.id, team=node.team, version=node.version, delta=method.delta)

@@ -1,27 +1,39 @@
 """The xDS server: address, TLS, limits, and who may speak for a node.
 
+    xds = XdsServer(hub, settings, controls=kit.controls, denied=audit)
+    serving.add(xds)
+
 With TLS every client shows a certificate, and its SPIFFE id says which node it may speak for:
 `spiffe://TRUST_DOMAIN/team/TEAM/dataplane/NODE_ID`. Without TLS the node is believed: loopback only.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 import grpc
-import structlog
 
 from headgate.controlplane.core.dataplane_state import Node
 from headgate.controlplane.settings import ControlPlaneSettings
-from headgate.controlplane.xds.grpc_transport import Context, GrpcTransport
+from headgate.controlplane.xds.grpc_transport import GrpcTransport
 from headgate.controlplane.xds.hub import Hub
-from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, PermissionDenied
-
-_log = structlog.get_logger("headgate.xds")
+from headgate.kit.controls.call import Control, Pipeline
+from headgate.kit.controls.certificates import MtlsAuthenticator, certificate_of_peer
+from headgate.kit.controls.faults import PermissionDenied, Unauthenticated
+from headgate.kit.current import current_call
+from headgate.kit.grpc.interceptor import KitInterceptor
+from headgate.kit.grpc.server import Transport
+from headgate.kit.serve.grpc import GrpcServer
+from headgate.kit.tls.files import TlsFiles
+from headgate.kit.tls.rotation import Certificates
 
 Denied = Callable[[Node, str], Awaitable[None]]
 """Records that a peer was denied a node, and why."""
 
-PENDING_STREAMS = 100_000
+PENDING_STREAMS: Final = 100_000
 """Calls that may wait for admission: gRPC's default cancels most of a reconnect storm."""
+
+OBSERVERS: Final = frozenset(("measure", "request_ids", "trace", "audit", "access_log"))
+"""The kit's controls that a stream of days may pass: none that limits it, ends it, or asks for a token."""
 
 
 def spiffe_id(trust_domain: str, team: str, node_id: str) -> str:
@@ -30,90 +42,121 @@ def spiffe_id(trust_domain: str, team: str, node_id: str) -> str:
 
 
 class XdsServer:
-    """Serves a hub over gRPC. `denied` is told of refused identities."""
+    """Serves a hub over gRPC; a part of `headgate.kit.serve.lifecycle.Serving`.
 
-    def __init__(self, hub: Hub, settings: ControlPlaneSettings, *, denied: Denied | None = None) -> None:
+    Of `controls` those in `OBSERVERS` see each stream. `denied` is told of refused identities. Raises InvalidArgument
+    for TLS files that cannot be used. Must be made where an event loop runs.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        settings: ControlPlaneSettings,
+        *,
+        controls: Iterable[Control] = (),
+        denied: Denied | None = None,
+    ) -> None:
         self._hub = hub
-        self._settings = settings
+        self._trust_domain = settings.xds_trust_domain
         self._denied = denied
-        self._server: grpc.aio.Server | None = None
-        self.port = 0
-        """The port in use, once started."""
+        self.certificates = _certificates(settings)
+        self._peers = MtlsAuthenticator(trust_domains=[settings.xds_trust_domain]) if self.certificates else None
+        interceptor = KitInterceptor(
+            Pipeline([each for each in controls if each.name in OBSERVERS], frozenset(("grpc",))),
+            certificate_of=certificate_of_peer if self.certificates else None,
+            max_receive=settings.max_body_size,
+        )
+        server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
+        server.add_generic_rpc_handlers(GrpcTransport(hub, self._identify).handlers())
+        self._part = GrpcServer(
+            server, host=settings.xds_host, port=settings.xds_port, setting="xds_port", tls=self.certificates
+        )
+        self.listening = False
+        """Whether Envoys are served."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs."""
+        return f"xds {self._part.name}"
+
+    @property
+    def port(self) -> int:
+        """The port; once bound, the one in use."""
+        return self._part.port
+
+    async def bind(self) -> None:
+        """Take the port. Raises FailedPrecondition when it is taken."""
+        await self._part.bind()
 
     async def start(self) -> None:
-        """Listen. Raises FailedPrecondition when the port is taken, InvalidArgument for bad TLS files."""
-        settings = self._settings
-        server = grpc.aio.server(options=_options(settings))
-        server.add_generic_rpc_handlers(GrpcTransport(self._hub, self._identify).handlers())
-        host = f"[{settings.xds_host}]" if ":" in settings.xds_host else settings.xds_host
-        address = f"{host}:{settings.xds_port}"
-        credentials = _credentials(settings)
-        try:
-            self.port = (
-                server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-            )
-        except RuntimeError as error:
-            raise FailedPrecondition(
-                f"xds_port: {address} cannot be used: it is in use or not allowed",
-                code="port_in_use",
-                hint="set HEADGATE_XDS_PORT or --xds-port to another port",
-                internal=str(error),
-            ) from error
+        """Follow the snapshots and serve them."""
         await self._hub.start()
-        await server.start()
-        self._server = server
-        _log.info("xDS listening", host=settings.xds_host, port=self.port, tls=settings.xds_tls)
+        await self._part.start()
+        self.listening = True
 
-    async def stop(self, grace: float = 5.0) -> None:
+    async def wait(self) -> None:
+        """Return when it was stopped, or ended by itself."""
+        await self._part.wait()
+
+    def leave(self) -> None:
+        """Nothing: streams go on until others may take them."""
+
+    async def drain(self, grace: float) -> None:
         """Tell clients to go elsewhere, end the streams, and stop after `grace` seconds at the latest."""
+        self.listening = False
         await self._hub.stop()
-        if self._server:
-            await self._server.stop(grace)
+        await self._part.drain(grace)
 
-    async def _identify(self, context: Context, node: Node) -> None:
-        if not self._settings.xds_tls:
+    async def stop(self) -> None:
+        """Let go of the port."""
+        self.listening = False
+        await self._hub.stop()
+        await self._part.stop()
+
+    async def _identify(self, node: Node) -> None:
+        """Raise PermissionDenied (`node_identity`) unless the certificate of the current call is the node's."""
+        if self._peers is None:
             return
-        presented = context.auth_context().get("x509_subject_alternative_name", [])
-        names = [name.decode() if isinstance(name, bytes) else str(name) for name in presented]
-        expected = spiffe_id(self._settings.xds_trust_domain, node.team, node.id)
-        if expected in names and node.scope != "all":
+        reason = self._objection(self._peers, node)
+        if not reason:
             return
-        reason = f"the certificate does not carry {expected}"
-        if expected in names:
-            reason = "scope 'all' is for trusted networks without TLS"
         if self._denied:
             await self._denied(node, reason)
         raise PermissionDenied(
             f"this peer may not speak for node '{node.id}' of team '{node.team}'", code="node_identity"
         )
 
+    def _objection(self, peers: MtlsAuthenticator, node: Node) -> str:
+        """Why the certificate of the current call is not enough to speak for the node; "" when it is."""
+        expected = spiffe_id(self._trust_domain, node.team, node.id)
+        call = current_call()
+        try:
+            presented = peers.identify(call.certificate) if call is not None and call.certificate is not None else ""
+        except Unauthenticated as fault:
+            return f"the certificate does not carry {expected}: {fault.message}"
+        if presented != expected:
+            return f"the certificate does not carry {expected}"
+        return "scope 'all' is for trusted networks without TLS" if node.scope == "all" else ""
+
 
 def _options(settings: ControlPlaneSettings) -> Sequence[tuple[str, int]]:
+    transport = Transport(
+        max_receive=settings.max_body_size,
+        keepalive=30.0,
+        keepalive_timeout=10.0,
+        min_ping_interval=5.0,
+        max_streams=settings.max_streams,
+    )
     return (
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.max_receive_message_length", settings.max_request_body_bytes),
-        ("grpc.max_concurrent_streams", settings.max_streams),
+        *transport.options(),
         ("grpc.server.max_pending_requests", PENDING_STREAMS),
         ("grpc.server.max_pending_requests_hard_limit", PENDING_STREAMS),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 0),
     )
 
 
-def _credentials(settings: ControlPlaneSettings) -> grpc.ServerCredentials | None:
-    if not (settings.xds_tls_certificate and settings.xds_tls_key and settings.xds_tls_client_ca):
+def _certificates(settings: ControlPlaneSettings) -> Certificates | None:
+    certificate, key, authorities = settings.xds_tls_certificate, settings.xds_tls_key, settings.xds_tls_client_ca
+    if not (certificate and key and authorities):
         return None
-    try:
-        key, certificate = settings.xds_tls_key.read_bytes(), settings.xds_tls_certificate.read_bytes()
-        authorities = settings.xds_tls_client_ca.read_bytes()
-    except OSError as error:
-        raise InvalidArgument(
-            f"an xDS TLS file cannot be read: {error.filename}: {error.strerror}",
-            code="tls_file_unreadable",
-            hint="check HEADGATE_XDS_TLS_CERTIFICATE, HEADGATE_XDS_TLS_KEY and HEADGATE_XDS_TLS_CLIENT_CA",
-        ) from error
-    return grpc.ssl_server_credentials([(key, certificate)], root_certificates=authorities, require_client_auth=True)
+    return Certificates(TlsFiles(certificate, key, authorities), every=settings.xds_tls_reload)

@@ -1,8 +1,8 @@
-"""Is it alive, is it ready, how is it doing: `/health`, `/ready`, `/metrics`.
+"""Is it ready, and if not, why: the checks behind `/ready` and `grpc.health.v1`.
 
-GET /health  200 {"status": "ok"} while the process can answer at all
-GET /ready   200 or 503 {"status": "ready" | "not ready" | "draining", "checks": {name: {...}}}
-GET /metrics Prometheus' text format; guarded unless the settings make it public
+health = Health()
+health.add("store", store.ping)
+passed, document = await health.report()    # {"status": "ready" | "not ready" | "draining", "checks": {...}}
 """
 
 import asyncio
@@ -11,21 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from headgate.kit.controls.faults import Fault
-from headgate.kit.observe.metrics import CONTENT_TYPE, Metrics
 
 Check = Callable[[], Awaitable[None]]
 """Returns when all is well; raises otherwise. Only a fault's message is shown to the caller."""
 
-Guard = Callable[[Request], Awaitable[None]]
-"""Raises the fault a request is refused with."""
-
 _log = structlog.get_logger("headgate.health")
-_NO_STORE = {"cache-control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +70,3 @@ class Health:
             self._failing.add(name)
             error = reason if isinstance(reason, Exception) else None
             _log.warning("not ready", check=name, reason=str(reason), exc_info=error)
-
-
-def health_routes(health: Health, metrics: Metrics, *, metrics_guard: Guard | None = None) -> list[Route]:
-    """The three routes. `metrics_guard` refuses callers of `/metrics`; without it they are public."""
-
-    async def live(_request: Request) -> Response:
-        return JSONResponse({"status": "ok"}, headers=_NO_STORE)
-
-    async def ready(_request: Request) -> Response:
-        passed, document = await health.report()
-        return JSONResponse(document, status_code=200 if passed else 503, headers=_NO_STORE)
-
-    async def exposition(request: Request) -> Response:
-        if metrics_guard is not None:
-            await metrics_guard(request)
-        return Response(metrics.render(), media_type=CONTENT_TYPE, headers=_NO_STORE)
-
-    return [Route("/health", live), Route("/ready", ready), Route("/metrics", exposition)]
