@@ -331,9 +331,12 @@ class _Served:
             if context.kind != "OK":
                 await context.refuse()
             context.finish()
-            return response
-        finally:
+        except BaseException:
             context.settle()
+            raise
+        # Once the response is on its way: its reader need not wait for the books.
+        asyncio.get_running_loop().call_soon(context.settle)
+        return response
 
     async def _stream(self, _requests: Any, wire: Any) -> None:
         context = NativeContext(self._shell, wire, self.method)
