@@ -7,7 +7,7 @@ import headgate
 from headgate.controlplane.app import reference
 from headgate.controlplane.settings import ControlPlaneSettings
 from headgate.dataplane.settings import DataplaneSettings
-from headgate.kit.reference import errors_page, settings_page
+from headgate.kit.reference import controls_page, errors_page, kit_settings_page, settings_page
 
 PACKAGE = Path(headgate.__file__).parent
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -16,6 +16,8 @@ SECTIONS = [("Control plane", ControlPlaneSettings), ("Dataplane", DataplaneSett
 
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": lambda: settings_page(SECTIONS),
+    "kit-settings.md": kit_settings_page,
+    "controls.md": controls_page,
     "errors.md": lambda: errors_page(PACKAGE),
     "openapi.json": reference,
 }

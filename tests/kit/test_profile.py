@@ -7,7 +7,7 @@ import pytest
 
 from headgate.kit.controls.faults import InvalidArgument
 from headgate.kit.hardening import HardeningSettings, LimitSettings, WebSettings
-from headgate.kit.profile import refuse_unsafe
+from headgate.kit.profile import RULES, refuse_unsafe
 
 STRONG = "ci=3hX9vQ2mK7pL0wZsT4bN"
 PLAIN: dict[str, Any] = {
@@ -166,3 +166,17 @@ def test_groups_that_are_not_there_are_not_judged() -> None:
     fault = refused(Few(profile="production", rate_limit_default="off", trusted_hosts=("a",)))
     assert [violation.pointer for violation in fault.violations] == ["/rate_limit_default"]
     assert "HEADGATE_RATE_LIMIT_DEFAULT" in fault.hint
+
+
+def test_rules_tell_of_the_settings_they_name() -> None:
+    """What a rule is said to concern, in the reference, is what it finds: no more, and nothing less."""
+    told: dict[str, set[str]] = {rule.told: set() for rule in RULES}
+    named: dict[str, set[str]] = {rule.told: set() for rule in RULES}
+    for rule in RULES:
+        named[rule.told].update(rule.settings)
+        for given, _ in (*ALWAYS.values(), *PRODUCTION.values(), *WARNED.values()):
+            found = {name for name, _, _ in rule.find(HardeningSettings(**{**PLAIN, **given}))}
+            assert found <= set(rule.settings)
+            told[rule.told] |= found
+    assert told == named
+    assert all(set(rule.settings) <= set(HardeningSettings.model_fields) for rule in RULES)

@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, SecretStr
 
-from headgate.kit.reference import CodeUse, codes_in, errors_page, fault_kinds, settings_page
+from headgate.kit.hardening import HardeningSettings
+from headgate.kit.profile import RULES
+from headgate.kit.reference import (
+    CodeUse,
+    codes_in,
+    controls_page,
+    errors_page,
+    fault_kinds,
+    kit_settings_page,
+    listed,
+    settings_page,
+)
 from headgate.kit.settings import Settings
 
 SOURCE = """
@@ -98,3 +109,43 @@ def test_the_settings_page():
         "| `host` | `HEADGATE_HOST`<br>`--host` | `HOST` | text | Where. |",
     ):
         assert row in page
+
+
+def test_the_page_of_the_kit_has_every_knob():
+    """Each knob is on it once, by its group, with its variable and its flag; that of a secret names a file."""
+    page = kit_settings_page()
+    for name in HardeningSettings.model_fields:
+        assert page.count(f"\n| `{name}` | `{name.upper()}`<br>`--") == 1
+    assert page.index("`headgate.kit.hardening.WebSettings`") < page.index("| `trusted_hosts` |")
+    assert "| `API_KEY`<br>`--api-key-file` |" in page
+
+
+def test_the_page_of_the_kit_tells_what_is_refused():
+    """Every rule about unsafe settings stands with the settings it concerns, and nowhere else."""
+    page = kit_settings_page()
+    assert "Never in production.<br>**Refused in production**: `true`. |" in page
+    assert page.count("<br>**Refused") + page.count("<br>**Warning") == sum(len(rule.settings) for rule in RULES)
+
+
+def test_every_control_is_listed():
+    """Each control of the table is listed in its order, with what it does, where, and which settings change it."""
+    found = {each.name: each for each in listed()}
+    assert list(found)[:4] == ["measure", "request_ids", "proxies", "trace"]
+    assert found["deadline"].phases == ("identify",)
+    assert found["deadline"].settings == (
+        "request_timeout",
+        "idle_timeout",
+        "total_timeout",
+        "untimed_paths",
+        "timeout_header",
+    )
+    assert found["probes"].protocols == {"http"}
+    assert found["access_log"].settings == ("access_log",)
+    assert all(each.does.endswith(".") for each in listed())
+
+
+def test_the_page_of_controls():
+    """Each row has its number, name, sentence, phases, protocols and settings."""
+    does = "The client behind trusted proxies: its address and whether it came by HTTPS."
+    row = f"| 3 | `proxies` | {does} | identify | all | `trusted_proxies`, `forwarded_header` |"
+    assert row in controls_page()

@@ -8,14 +8,13 @@ it stands alone. A secret is read from a file: `--api-key-file PATH`.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from inspect import get_annotations
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from headgate.kit.controls.faults import InvalidArgument, Violation
 from headgate.kit.controls.validation import nearest
-from headgate.kit.settings import Settings, allowed_here, flag_of, is_secret, variable_of
+from headgate.kit.settings import Settings, allowed_here, flag_of, groups_of, is_secret, variable_of
 
 _IN_FILE: Final = "-file"
 _CONFIG: Final = "--config"
@@ -67,21 +66,11 @@ def _parser(settings: type[Settings], prog: str | None, description: str | None)
     parser.add_argument(
         _CONFIG, dest=_CONFIG, default=None, metavar="FILE", help=f"File of settings in TOML; unless given, {variable}."
     )
-    for group, names in _groups(settings):
+    for group, names in groups_of(settings):
         section = parser.add_argument_group((group.__doc__ or group.__name__).strip().rstrip("."))
         for name in names:
             _add(section, settings, name)
     return parser
-
-
-def _groups(settings: type[Settings]) -> Iterator[tuple[type[Settings], list[str]]]:
-    """The classes that declare the fields, what is common to most of them first, each with its own fields."""
-    groups = [group for group in settings.__mro__ if issubclass(group, Settings)]
-    for group in sorted(groups, key=lambda each: len(each.__mro__)):
-        declared = get_annotations(group)
-        mine = [name for name in settings.model_fields if name in declared]
-        if mine:
-            yield group, mine
 
 
 def _add(section: Any, settings: type[Settings], name: str) -> None:

@@ -115,7 +115,7 @@ class LimitSettings(ProfileSettings):
     rate_limit_redis_url: SecretStr | None = None
     """Redis or Valkey in which replicas share the budgets; without it each process has its own."""
     rate_limit_store_down: Annotated[Literal["local", "open", "closed"], Lower] = "local"
-    """What to do while that store is down: count in this process, admit all, or refuse all."""
+    """What to do while that store is down: `local` counts in each process, `open` admits all, `closed` refuses all."""
     rate_limit_store_timeout: Seconds = 0.25
     """Longest to wait for that store."""
     rate_limit_max_keys: int = Field(default=100_000, ge=1, le=10_000_000)
@@ -231,45 +231,48 @@ class ObserveSettings(ProfileSettings):
     log_format: Annotated[Literal["auto", "json", "console"], Lower] = "auto"
     """Form of the log: `auto` is `console` on a terminal and `json` elsewhere."""
     log_buffer: int = Field(default=4 * MEBIBYTE, ge=0, le=1024 * MEBIBYTE)
-    """Bytes of log lines that may wait for whoever reads them; more are dropped and counted. 0 waits with them."""
+    """Most bytes of log lines that wait while nobody takes them; what comes after is dropped and counted. With 0,
+    calls wait instead."""
     redact_names: Words = ()
-    """Names of fields, besides the built-in ones, whose values never reach a log."""
+    """Names of fields, besides the built-in ones, whose values are masked in logs, in any case and spelling."""
     redact_patterns: Words = ()
-    """Regular expressions of text that never reaches a log."""
+    """Regular expressions of text, besides the built-in ones, that is masked in logs; one that holds a comma must be in
+    a list of the file."""
     access_log: bool = True
     """Whether each call is a line of the log; probes are at level debug."""
     audit_log: str = "off"
-    """Where the audit log goes: `off`, `stdout`, `stderr`, `syslog`, `syslog+udp://HOST:PORT`, or a file's path."""
+    """Where the audit log goes: `off`, `stdout`, `stderr`, `syslog`, `syslog+unix:///PATH`, `syslog+udp://HOST:PORT`,
+    `syslog+tcp://HOST:PORT`, or a file's path."""
     audit_fsync: bool = False
-    """Whether each batch of records is on the disk before the next is taken."""
+    """Whether each batch of records is on the disk before the next is taken; for files."""
     audit_calls: Annotated[Literal["all", "notable"], Lower] = "all"
     """Which calls are recorded: all, or those that were refused, failed or change things."""
     audit_required: bool = False
-    """Whether calls are refused while they cannot be recorded."""
+    """Whether calls are refused, with 503, while they cannot be recorded."""
     audit_hash_chain: bool = False
     """Whether each audit record holds the hash of the one before, so that a missing one shows."""
+    audit_hash_key: SecretStr | None = None
+    """Key of those hashes; without one, whoever may write the file can make them anew."""
     probes: bool = True
     """Whether `/health` and `/ready` are answered for the application; one with its own switches this off."""
-    audit_hash_key: SecretStr | None = None
-    """Key of those hashes; without one, whoever may write the file can forge it."""
     metrics_enabled: bool = True
     """Whether calls are counted and `/metrics` answers."""
     metrics_path: str = Field(default="/metrics", pattern=r"^/")
     """Where the metrics are."""
     metrics_public: bool = False
-    """Whether metrics answer without `metrics_token` or an identity."""
+    """Whether metrics answer everybody: without `metrics_token`, and without the scope `metrics:read`."""
     metrics_token: SecretStr | None = None
     """Bearer token with which a scraper reads the metrics."""
     metrics_max_series: int = Field(default=2_000, ge=10, le=100_000)
     """Most sets of labels that calls are counted under; what comes after them counts as `(other)`."""
     metrics_port: int = Field(default=0, ge=0, le=65_535)
-    """Port of their own for the metrics, without identity, for a network of one's own; 0 has none."""
+    """Port of their own for the metrics, for a network of one's own: whoever reaches it reads them. 0 has none."""
     telemetry_disabled: bool = False
     """Whether traces are off, whatever the platform."""
     otel_service_name: str = "headgate"
-    """Name of this service in traces."""
+    """Name of this service in traces, in the audit log and in syslog."""
     otel_exporter_otlp_endpoint: str = ""
-    """Collector that traces are sent to (OTLP), such as `http://127.0.0.1:4318`."""
+    """Collector that traces are sent to (OTLP), such as `http://127.0.0.1:4318`; none asks the platform."""
     otel_exporter_otlp_protocol: Annotated[Literal["http/protobuf", "grpc"], Lower] = "http/protobuf"
     """How they are sent."""
     otel_traces_sample_rate: Share = 1.0

@@ -13,7 +13,7 @@ judged by it. All that is refused is told at once, each with what to change.
 
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from headgate.kit.controls.api_keys import STRONG, ApiKeys
@@ -31,13 +31,24 @@ from headgate.kit.settings import Settings, variable_of
 
 Found = Iterator[tuple[str, str, str]]
 """The setting to change, what is unsafe, and what to do."""
-Rule = Callable[[Settings], Found]
+
+
+class Rule(NamedTuple):
+    """What is unsafe, in words for the reference, the settings it is told of, and what finds it.
+
+    `told` is `refused` in every profile, `refused in production`, or a `warning in production`.
+    """
+
+    told: Literal["refused", "refused in production", "warning in production"]
+    when: str
+    settings: tuple[str, ...]
+    find: Callable[[Settings], Found]
 
 
 def refuse_unsafe(settings: Settings) -> list[Violation]:
     """The warnings. Raises InvalidArgument (`unsafe_settings`) when something must not be started with."""
     production = isinstance(settings, ProfileSettings) and settings.profile == "production"
-    refused = [*_found(settings, _ALWAYS), *(_found(settings, _PRODUCTION) if production else ())]
+    refused = [*_found(settings, "refused"), *(_found(settings, "refused in production") if production else ())]
     if refused:
         raise InvalidArgument(
             "; ".join(violation.message for violation in refused),
@@ -45,13 +56,13 @@ def refuse_unsafe(settings: Settings) -> list[Violation]:
             hint="; ".join(dict.fromkeys(violation.hint for violation in refused)),
             violations=refused,
         )
-    return list(_found(settings, _WARNED)) if production else []
+    return list(_found(settings, "warning in production")) if production else []
 
 
-def _found(settings: Settings, rules: tuple[Rule, ...]) -> Iterator[Violation]:
+def _found(settings: Settings, told: str) -> Iterator[Violation]:
     kind = type(settings)
-    for rule in rules:
-        for name, message, hint in rule(settings):
+    for rule in RULES:
+        for name, message, hint in rule.find(settings) if rule.told == told else ():
             yield Violation(f"/{name}", f"{name}: {message}", hint.replace("@", variable_of(name, kind)))
 
 
@@ -199,22 +210,37 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-_ALWAYS: Final[tuple[Rule, ...]] = (_credentials_for_all, _half_of_tls, _tokens_for_anybody)
-_PRODUCTION: Final[tuple[Rule, ...]] = (
-    _debug,
-    _nobody_is_known,
-    _short_keys,
-    _keys_in_the_clear,
-    _open_metrics,
-    _no_limit,
+_REFUSED: Final = "refused"
+_PRODUCTION: Final = "refused in production"
+_WARNED: Final = "warning in production"
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(_REFUSED, "`true` while `cors_allowed_origins` is `*`", ("cors_allow_credentials",), _credentials_for_all),
+    Rule(
+        _REFUSED,
+        "one is set without the other, or `tls_client_ca` without both",
+        ("tls_certificate", "tls_key"),
+        _half_of_tls,
+    ),
+    Rule(_REFUSED, "not set although `jwt_jwks_url` is", ("jwt_issuer", "jwt_audience"), _tokens_for_anybody),
+    Rule(_PRODUCTION, "`true`", ("debug",), _debug),
+    Rule(
+        _PRODUCTION,
+        "not set, nor `jwt_jwks_url`, nor `tls_client_ca` with `mtls_identity`, nor `allow_anonymous`",
+        ("api_key",),
+        _nobody_is_known,
+    ),
+    Rule(_PRODUCTION, f"a key of fewer than {STRONG} characters", ("api_key",), _short_keys),
+    Rule(_PRODUCTION, "`http:` to another machine", ("jwt_jwks_url",), _keys_in_the_clear),
+    Rule(_PRODUCTION, "`true`", ("metrics_public",), _open_metrics),
+    Rule(_PRODUCTION, "`off`", ("rate_limit_default",), _no_limit),
+    Rule(_WARNED, "not set", ("trusted_hosts",), _any_host),
+    Rule(_WARNED, "`true`", ("docs_public",), _public_documentation),
+    Rule(_WARNED, "`*`", ("cors_allowed_origins",), _any_origin),
+    Rule(_WARNED, "`false`", ("security_headers",), _no_headers),
+    Rule(_WARNED, "not loopback, with neither TLS nor `trusted_proxies`", ("host",), _in_the_open),
+    Rule(_WARNED, "`open` while `rate_limit_redis_url` is set", ("rate_limit_store_down",), _limit_may_go),
+    Rule(_WARNED, "`open` while there are scorers", ("content_filter_on_error",), _gate_may_open),
+    Rule(_WARNED, "`http:` to another machine", ("otel_exporter_otlp_endpoint",), _traces_in_the_clear),
 )
-_WARNED: Final[tuple[Rule, ...]] = (
-    _any_host,
-    _public_documentation,
-    _any_origin,
-    _no_headers,
-    _in_the_open,
-    _limit_may_go,
-    _gate_may_open,
-    _traces_in_the_clear,
-)
+"""All there is to say against settings; their page in the reference is made of it."""

@@ -22,9 +22,10 @@ another prefix in its `model_config`; one whose prefix is "" cannot tell a missp
 import logging
 import os
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -197,6 +198,16 @@ class Settings(BaseSettings):
 def is_secret(info: FieldInfo) -> bool:
     """Whether a field holds a value that must never be shown."""
     return info.annotation is SecretStr or SecretStr in getattr(info.annotation, "__args__", ())
+
+
+def groups_of(settings: type[Settings]) -> Iterator[tuple[type[Settings], list[str]]]:
+    """The classes that declare the fields, what is common to most of them first, each with its own fields."""
+    groups = [group for group in settings.__mro__ if issubclass(group, Settings)]
+    for group in sorted(groups, key=lambda each: len(each.__mro__)):
+        declared = get_annotations(group)
+        mine = [name for name in settings.model_fields if name in declared]
+        if mine:
+            yield group, mine
 
 
 def allowed_here(settings: type[Settings], name: str) -> str:

@@ -1,26 +1,21 @@
-"""Reference pages made from the code, so that they cannot say anything else.
+"""The page of errors: the faults found in the source, and their stable codes.
 
-Markdown out of the settings classes, and out of the faults found in the source: their stable codes are
-read from the syntax tree, as constants given to `code=` of a fault, or to the parameter `code` of a function
-that makes one.
+Codes are read from the syntax tree, as constants given to `code=` of a fault, or to the parameter `code` of a
+function that makes one.
 """
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic.fields import FieldInfo
-
-from headgate.kit.asgi.problems import HTTP_CODES, STATUS, STATUS_OF_CODE
+from headgate.kit.asgi.inputs import HTTP_CODES
+from headgate.kit.asgi.problems import STATUS, STATUS_OF_CODE
 from headgate.kit.controls.faults import Fault
-from headgate.kit.controls.redaction import MASK
-from headgate.kit.controls.validation import allowed_values
-from headgate.kit.settings import Settings, flag_of, is_secret, variable_of
+from headgate.kit.reference.markdown import GENERATED, table
 
-GENERATED: Final = "<!-- Generated from the code; a test compares. See CONTRIBUTING.md. -->\n"
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -33,51 +28,9 @@ class CodeUse:
     room: str
 
 
-def settings_page(sections: Sequence[tuple[str, type[Settings]]]) -> str:
-    """The page of all settings; `sections` are titles and classes."""
-    tables = "\n".join(f"## {title}\n\n{_settings_table(settings)}" for title, settings in sections)
-    return f"""{GENERATED}
-# Settings
-
-A setting is given, strongest first, by a flag (`--api-port 8081`), a variable (`HEADGATE_API_PORT=8081`), a line
-of a TOML file (`api_port = 8081`), the same variable in `.env`, or its default. The file is the one that
-`--config` or `HEADGATE_CONFIG_FILE` names, else `headgate.toml` in the working directory. `headgate config` shows
-every value and where it came from.
-
-A key of the file that is no setting is an error that names the nearest one. A variable `HEADGATE_*` that is
-none is warned about. An empty variable counts as not set. Secrets have no flag: other users can see a command's flags.
-
-{tables}"""
-
-
-def _settings_table(settings: type[Settings]) -> str:
-    rows = [
-        (
-            f"`{name}`",
-            f"`{variable_of(name)}`" + ("" if is_secret(info) else f"<br>`{flag_of(name)}`"),
-            _default(info),
-            _cell(allowed_values(settings, name)),
-            _cell(" ".join((info.description or "").split())),
-        )
-        for name, info in settings.model_fields.items()
-    ]
-    return _table(("setting", "variable, flag", "default", "allowed", "what it is"), rows)
-
-
-def _default(info: FieldInfo) -> str:
-    extra = info.json_schema_extra
-    if isinstance(extra, dict) and "default_text" in extra:
-        return f"`{extra['default_text']}`"
-    if info.default is None:
-        return "(not set)"
-    if is_secret(info):
-        return MASK
-    return f"`{str(info.default).lower() if isinstance(info.default, bool) else info.default}`"
-
-
 def errors_page(package: Path) -> str:
     """The page of all errors that the package in this directory can answer with."""
-    kinds = _table(
+    kinds = table(
         ("fault", "default code", "HTTP status", "gRPC status", "meaning"),
         [
             (
@@ -142,7 +95,7 @@ def _codes_table(package: Path) -> str:
                 ", ".join(sorted({use.room for use in mine})) or "kit.asgi",
             )
         )
-    return _table(("code", "HTTP status", "fault", "raised in"), rows)
+    return table(("code", "HTTP status", "fault", "raised in"), rows)
 
 
 def codes_in(package: Path) -> set[CodeUse]:
@@ -212,12 +165,3 @@ def _constants(node: ast.expr | None) -> Iterator[str]:
 
 def _names(node: ast.expr | None) -> set[str]:
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} if node is not None else set()
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"([|<>])", r"\\\1", text)
