@@ -15,11 +15,14 @@ from headgate.kit.grpc.status import FAULTS
 
 _log = structlog.get_logger("headgate.grpc")
 _SERVER_ERROR: Final = 500
+_DEFECTS: Final = frozenset(("INTERNAL", "UNKNOWN", "DATA_LOSS"))
 
 
 def conclude(context: RpcContext, error: Exception) -> None:
     """Make `error`, raised instead of a response, the outcome of the call."""
     call = context.call
+    if context.kind == "UNIMPLEMENTED" and isinstance(error, NotImplementedError):
+        return  # generated code's way to say that nobody wrote this method
     if context.aborted is not None:
         if error is not context.aborted:
             _log.warning("raised after abort", code=context.kind, exc_info=error, **_where(call))
@@ -37,21 +40,20 @@ def conclude(context: RpcContext, error: Exception) -> None:
 
 
 def tell_fault(call: Call, fault: Fault) -> None:
-    """Log a fault that says more than the caller is told, or that is a defect."""
+    """Log a defect with its traceback, other trouble of ours as a warning, and what a refusal does not tell its caller.
+
+    That a method is not there is the caller's mistake, as a path that is not: the access log has it.
+    """
+    shown = {"code": fault.code, "internal": fault.internal, **_where(call)}
     if call.refused_by:
         if fault.internal:
-            _log.info("call refused", code=fault.code, by=call.refused_by, internal=fault.internal, **_where(call))
-    elif status_of(fault) >= _SERVER_ERROR:
-        _log.error(
-            "call failed",
-            code=fault.code,
-            reason=fault.message,
-            internal=fault.internal,
-            exc_info=fault,
-            **_where(call),
-        )
+            _log.info("call refused", by=call.refused_by, **shown)
+    elif fault.kind in _DEFECTS:
+        _log.error("call failed", reason=fault.message, exc_info=fault, **shown)
+    elif fault.kind != "UNIMPLEMENTED" and status_of(fault) >= _SERVER_ERROR:
+        _log.warning("call failed", reason=fault.message, **shown)
     elif fault.internal:
-        _log.info("call refused", code=fault.code, reason=fault.message, internal=fault.internal, **_where(call))
+        _log.info("call refused", reason=fault.message, **shown)
 
 
 def tell_defect(call: Call, error: BaseException) -> None:
