@@ -21,6 +21,7 @@ from headgate.kit.kit import Kit, http_limits
 from headgate.kit.opening import open_logs
 from headgate.kit.serve.loop import run
 from headgate.kit.serve.plan import Plan, imported, made
+from headgate.kit.serve.ports import PortSetting
 from headgate.kit.serve.workers import Workers
 from headgate.kit.settings import variable_of
 
@@ -76,7 +77,9 @@ def _serve(settings: HardeningSettings) -> int:
         server=settings.server,
         host=settings.host,
         port=settings.port,
+        setting=PortSetting("port", type(settings)),
         grpc_port=settings.grpc_port,
+        grpc_setting=PortSetting("grpc_port", type(settings)),
         tls=policies.tls_files(settings),
         tls_reload=settings.tls_reload,
         limits=http_limits(settings),

@@ -207,7 +207,7 @@ async def test_nobody_fails_who_follows_readiness(http_server):
             await answer(send, b"hello")
 
     part = http_server(app)
-    serving = await served_by(part, health=health, shutdown_delay=0.5, shutdown_grace=10)
+    serving = await served_by(part, health=health, shutdown_delay=2.0, shutdown_grace=10)
 
     async def client() -> None:
         nonlocal answered

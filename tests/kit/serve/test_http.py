@@ -41,7 +41,7 @@ async def test_serving(http_server, probe):
     await again.stop()
 
 
-async def test_no_server_is_named(http_server, kind, probe):
+async def test_d01_no_server_is_named(http_server, kind, probe):
     """No answer names the server, not even one to an error; granian can only send the header empty."""
     served = http_server(probe)
     await served.start()

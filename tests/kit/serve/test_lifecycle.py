@@ -102,6 +102,14 @@ async def test_a_part_that_cannot_start(where):
     assert ("start a" in story) == (where == "start")
 
 
+async def test_parts_that_were_never_asked_are_stopped_too():
+    """When one cannot have its address those behind it are let go of, with whatever they were made of."""
+    story = []
+    with pytest.raises(Unavailable):
+        await together(Fake("a", story, bind=Unavailable("no", code="no")), Fake("b", story)).start()
+    assert story == ["bind a", "stop b", "stop a"]
+
+
 async def test_a_start_that_is_given_up():
     """A start that is cancelled leaves nothing behind."""
     story, part = [], None
@@ -324,7 +332,9 @@ async def test_a_taken_port_of_grpc(probe):
     first = shared_grpc(grpc_server(Echo=echo))
     serving = Serving()
     serving.add(first)
-    serving.add(shared_grpc(grpc_server(Echo=echo), taken.port))
+    refused = shared_grpc(grpc_server(Echo=echo), taken.port)
+    serving.add(refused)
+    serving.add(shared_grpc(grpc_server(Echo=echo)))
     with pytest.raises(FailedPrecondition, match="HEADGATE_GRPC_PORT"):
         await serving.start()
     await taken.stop()

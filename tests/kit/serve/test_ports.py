@@ -5,7 +5,8 @@ import socket
 import pytest
 
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument
-from headgate.kit.serve.ports import bind, ensure_free, shown
+from headgate.kit.hardening import HardeningSettings
+from headgate.kit.serve.ports import PortSetting, bind, ensure_free, host_setting, how_to_change, shown
 
 
 def test_any_free_port():
@@ -73,3 +74,30 @@ def test_a_port_of_the_system(monkeypatch):
 def test_addresses_are_shown_as_urls_have_them():
     """An IPv6 address has brackets in front of a port."""
     assert (shown("::1", 80), shown("127.0.0.1", 80)) == ("[::1]:80", "127.0.0.1:80")
+
+
+class Shop(HardeningSettings):
+    """Settings of another prefix, with a host of its own for one port."""
+
+    model_config = {"env_prefix": "SHOP_"}
+
+    admin_host: str = "127.0.0.1"
+    """Where its administration is."""
+    admin_port: int = 0
+    """Port of it."""
+
+
+@pytest.mark.parametrize(
+    ("setting", "port", "host"),
+    [
+        ("xds_port", "set HEADGATE_XDS_PORT or --xds-port", "set HEADGATE_XDS_HOST or --xds-host"),
+        (PortSetting("port", HardeningSettings), "set PORT or --port", "set HOST or --host"),
+        (PortSetting("grpc_port", HardeningSettings), "set GRPC_PORT or --grpc-port", "set HOST or --host"),
+        (PortSetting("grpc_port", Shop), "set SHOP_GRPC_PORT or --grpc-port", "set SHOP_HOST or --host"),
+        (PortSetting("admin_port", Shop), "set SHOP_ADMIN_PORT or --admin-port", "set SHOP_ADMIN_HOST or --admin-host"),
+        (PortSetting("port"), "give another port", "give another host"),
+    ],
+)
+def test_the_setting_there_really_is(setting, port, host):
+    """What to change is called as the class it belongs to has it, and is an argument where there is no class."""
+    assert (how_to_change(setting), how_to_change(host_setting(setting))) == (port, host)

@@ -161,7 +161,9 @@ async def test_rotation(http_server, probe, folder):
         await anext(chunks)
         folder.renew()
         assert certificates.refresh()
-        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(shown_serial, served.port, folder.ca) == before:
+                pass
         seen = [await asyncio.to_thread(shown_serial, served.port, folder.ca) for _ in range(5)]
         await client.send("still here")
         assert await client.recv() == "still here"

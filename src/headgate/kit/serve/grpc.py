@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.kit.controls.faults import FailedPrecondition
-from headgate.kit.serve.ports import ensure_free, shown
-from headgate.kit.settings import flag_of, variable_of
+from headgate.kit.serve.ports import ensure_free, how_to_change, shown
 from headgate.kit.tls.files import TlsFiles
 from headgate.kit.tls.rotation import Certificates
 
@@ -46,7 +45,7 @@ class GrpcServer:
         self._setting = setting
         self.certificates = Certificates(tls) if isinstance(tls, TlsFiles) else tls
         self._shared = shared
-        self._bound = self._started = self._watching = False
+        self._bound = self._started = self._closed = self._watching = False
         self._ended = asyncio.Event()
         self._over: asyncio.Task[bool] | None = None
 
@@ -70,7 +69,7 @@ class GrpcServer:
             else:
                 self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            change = f"set {variable_of(self._setting)} or {flag_of(self._setting)}"
+            change = how_to_change(self._setting)
             raise FailedPrecondition(
                 f"{self._setting}: {address} cannot be used: it is in use or not allowed; {change}",
                 code="address_in_use",
@@ -110,13 +109,14 @@ class GrpcServer:
 
     async def stop(self) -> None:
         """Let go of the port."""
-        if self._bound and not self._started:
-            # gRPC lets go of a port only where it has served.
-            await self._server.start()
-        if self._bound:
+        if not self._closed:
+            self._closed = True
+            if not self._started:
+                # gRPC lets go of a port, and of the server itself, only where it has served.
+                await self._server.start()
             await self._server.stop(None)
-        if self._started:
-            _log.info("stopped", url=self.name)
+            if self._started:
+                _log.info("stopped", url=self.name)
         self._bound = self._started = False
         if self._watching and self.certificates is not None:
             self._watching = False

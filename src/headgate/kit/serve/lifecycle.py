@@ -34,6 +34,7 @@ from headgate.kit.serve.grpc import GrpcServer
 from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.loop import on_hangup, stop_on_signals
 from headgate.kit.serve.parts import Adapted, StartStop
+from headgate.kit.serve.ports import PortSetting
 from headgate.kit.tls.files import TlsFiles
 from headgate.kit.tls.rotation import Certificates
 
@@ -57,7 +58,7 @@ _log = structlog.get_logger("headgate.serve")
 
 
 class Part(Protocol):
-    """Something that is served. Methods are called in this order; `stop` also after a start that failed."""
+    """Something that is served. Methods are called in this order; `stop` also when it, or another, cannot start."""
 
     @property
     def name(self) -> str:
@@ -121,6 +122,8 @@ class Serving:
             for part in self.parts:
                 await part.start()
         except BaseException:
+            # Those that were never asked hold what they were made with.
+            self._running += [part for part in self.parts if part not in self._running]
             await self._stop_all()
             raise
         if self._on_ready is not None:
@@ -255,7 +258,11 @@ async def serve(
     serving = Serving(health=health, shutdown_delay=shutdown_delay, shutdown_grace=shutdown_grace)
     if grpc is not None:
         serving.add(grpc_part(grpc, host=host, port=grpc_port, tls=certificates))
-    serving.add(HttpServer(app, server=server, host=host, port=port, setting="port", tls=certificates, limits=limits))
+    serving.add(
+        HttpServer(
+            app, server=server, host=host, port=port, setting=PortSetting("port"), tls=certificates, limits=limits
+        )
+    )
     return await serving.run()
 
 
@@ -265,6 +272,7 @@ def grpc_part(
     host: str,
     port: int,
     tls: Certificates | None,
+    setting: str = PortSetting("grpc_port"),
     shared: bool = False,
 ) -> Part:
     """`server` as a part. One that brings its own address and TLS keeps them; `shared` as in `GrpcServer`."""
@@ -272,6 +280,6 @@ def grpc_part(
     if hasattr(given, "bind") and hasattr(given, "leave"):
         return cast("Part", given)
     if hasattr(given, "add_insecure_port"):
-        return GrpcServer(given, host=host, port=port, setting="grpc_port", tls=tls, shared=shared)
+        return GrpcServer(given, host=host, port=port, setting=setting, tls=tls, shared=shared)
     port = 0 if shared else getattr(given, "port", 0)
-    return Adapted(given, name="grpc", host=getattr(given, "host", host), port=port, setting="grpc_port")
+    return Adapted(given, name="grpc", host=getattr(given, "host", host), port=port, setting=setting)

@@ -15,6 +15,7 @@ from typing import Any
 from headgate.kit.controls.faults import InvalidArgument
 from headgate.kit.observe.logs import LogFormat
 from headgate.kit.serve.engines import HttpLimits, ServerName
+from headgate.kit.serve.ports import PortSetting
 from headgate.kit.tls.files import TlsFiles
 
 
@@ -34,9 +35,9 @@ class Plan:
     server: ServerName = "uvicorn"
     host: str = "127.0.0.1"
     port: int = 8080
-    setting: str = "port"
+    setting: str = PortSetting("port")
     grpc_port: int = 50_051
-    grpc_setting: str = "grpc_port"
+    grpc_setting: str = PortSetting("grpc_port")
     tls: TlsFiles | None = None
     tls_reload: float = 10.0
     limits: HttpLimits = field(default_factory=HttpLimits)

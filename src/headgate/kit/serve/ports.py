@@ -1,16 +1,55 @@
 """Listening sockets, and what to say when an address cannot be had.
 
-Every fault names the setting to change: `api_port: 127.0.0.1:8080 is in use`.
+Every fault names the setting to change: `api_port: 127.0.0.1:8080 is in use; set HEADGATE_API_PORT or --api-port`.
+
+    bind(settings.host, settings.port, PortSetting("port", type(settings)))     # ... set PORT or --port
+    bind(host, port, PortSetting("port"))                                       # ... give another port
 """
 
 import errno
 import socket
-from typing import Final
+from typing import Final, Self
 
 from headgate.kit.controls.faults import FailedPrecondition, Fault, InvalidArgument
-from headgate.kit.settings import flag_of, variable_of
+from headgate.kit.settings import Settings, flag_of, variable_of
 
 BACKLOG: Final = 4096
+
+
+class PortSetting(str):
+    """The name of a port's setting that knows the class it belongs to; without one, it is an argument's name.
+
+    A plain name counts as one of a class with the usual prefix.
+    """
+
+    __slots__ = ("owner",)
+
+    owner: type[Settings] | None
+
+    def __new__(cls, name: str, owner: type[Settings] | None = None) -> Self:
+        """The setting `name` of `owner`."""
+        made = super().__new__(cls, name)
+        made.owner = owner
+        return made
+
+
+def how_to_change(setting: str) -> str:
+    """What to do about the port of this setting."""
+    if not isinstance(setting, PortSetting):
+        return f"set {variable_of(setting)} or {flag_of(setting)}"
+    if setting.owner is None:
+        return f"give another {setting}"
+    return f"set {variable_of(setting, setting.owner)} or {flag_of(setting)}"
+
+
+def host_setting(setting: str) -> str:
+    """The setting of the host that belongs to a port: `api_host` for `api_port`, or `host` where all share one."""
+    own = setting.removesuffix("port") + "host"
+    if not isinstance(setting, PortSetting):
+        return own
+    if setting.owner is None or own not in setting.owner.model_fields:
+        own = "host"
+    return PortSetting(own, setting.owner)
 
 
 def bind(host: str, port: int, setting: str, *, backlog: int = BACKLOG) -> socket.socket:
@@ -24,10 +63,11 @@ def bind(host: str, port: int, setting: str, *, backlog: int = BACKLOG) -> socke
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
+        name = host_setting(setting)
         raise InvalidArgument(
-            f"{_host_setting(setting)}: {host} is no address of this machine: {error.strerror}",
+            f"{name}: {host} is no address of this machine: {error.strerror}",
             code="unknown_host",
-            hint=_how_to_change(_host_setting(setting)),
+            hint=how_to_change(name),
         ) from error
     listener = socket.socket(family, kind, protocol)
     try:
@@ -70,24 +110,17 @@ def shown(host: str, port: int) -> str:
 
 
 def _refused(host: str, port: int, setting: str, error: OSError) -> Fault:
-    address, change = shown(host, port), _how_to_change(setting)
+    address, change = shown(host, port), how_to_change(setting)
     if error.errno == errno.EADDRINUSE:
         return FailedPrecondition(f"{setting}: {address} is in use; {change}", code="address_in_use", hint=change)
     if error.errno in {errno.EACCES, errno.EPERM}:
         return FailedPrecondition(
             f"{setting}: this user may not listen on {address}; {change}", code="address_forbidden", hint=change
         )
-    change = _how_to_change(_host_setting(setting))
+    name = host_setting(setting)
+    change = how_to_change(name)
     return FailedPrecondition(
-        f"{_host_setting(setting)}: {host} is no address of this machine ({error.strerror}); {change}",
+        f"{name}: {host} is no address of this machine ({error.strerror}); {change}",
         code="address_unavailable",
         hint=change,
     )
-
-
-def _host_setting(setting: str) -> str:
-    return setting.removesuffix("_port") + "_host"
-
-
-def _how_to_change(setting: str) -> str:
-    return f"set {variable_of(setting)} or {flag_of(setting)}"
