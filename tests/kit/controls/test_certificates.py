@@ -1,5 +1,6 @@
 """Client certificates, and whom they prove."""
 
+import base64
 import datetime as dt
 from types import SimpleNamespace
 
@@ -292,3 +293,22 @@ def test_without_cryptography(monkeypatch):
         MtlsAuthenticator()
     assert caught.value.code == "extra_missing"
     assert "headgate[tls]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (bytes.fromhex("a003020102"), bytes.fromhex("a003020105")),
+        (b"\x81\x0ba@shop.test", b"\xa3\x0ba@shop.test"),
+    ],
+)
+def test_odd_certificates_are_unreadable(found, wanted):
+    """An unknown version or kind of name makes a certificate unreadable, and breaks no call."""
+    der = x509.load_pem_x509_certificate(made(cn="a", emails=["a@shop.test"])).public_bytes(Encoding.DER)
+    assert found in der
+    odd = der.replace(found, wanted)
+    with pytest.raises(Unauthenticated) as refused:
+        certificate_from_der(odd)
+    assert refused.value.code == "certificate_malformed"
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(odd) + b"-----END CERTIFICATE-----\n"
+    assert certificate_of_peer({"x509_pem_cert": [pem]}) is UNREADABLE

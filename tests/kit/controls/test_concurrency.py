@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from headgate.kit.controls.call import Call
 from headgate.kit.controls.concurrency import Concurrency, Shedding
-from headgate.kit.controls.faults import Fault, ResourceExhausted, Unavailable
+from headgate.kit.controls.faults import DeadlineExceeded, Fault, ResourceExhausted, Unavailable
 from headgate.kit.controls.principal import Principal
 from tests.kit.controls.calls import call_of
 
@@ -20,7 +20,7 @@ def admitted(control: Concurrency, **options) -> Call:
 
 def ended(control: Concurrency, call: Call, seconds: float = 0.1) -> None:
     """Settle a call that took so long."""
-    call.ended = call.started + seconds
+    call.ended, call.status = call.started + seconds, call.status or 200
     control.settle(call)
 
 
@@ -191,7 +191,7 @@ def test_the_first_byte_counts_as_the_answer() -> None:
         ended(control, admitted(control), 0.1)
     for _ in range(20):
         call = admitted(control)
-        call.first_byte = call.started + 0.1
+        call.first_byte, call.status = call.started + 0.1, 200
         ended(control, call, 3_600.0)
         call = admitted(control)
         call.refused_by = "access"
@@ -207,3 +207,30 @@ def test_a_shrunken_cap_turns_calls_away() -> None:
     admitted(control)
     with pytest.raises(Unavailable):
         control.admit(call_of())
+
+
+@pytest.mark.parametrize("status", [404, 422, 500, 503])
+def test_quick_refusals_do_not_make_answers_slow(status: int) -> None:
+    """Errors are no measure of how fast answers are: a flood of quick ones sheds nothing once answers come again."""
+    control = Concurrency(total=50, shedding=Shedding(50, window=4))
+    for _ in range(20):
+        ended(control, admitted(control), 0.1)
+    for _ in range(200):
+        call = admitted(control)
+        call.status = status
+        ended(control, call, 0.0001)
+    for _ in range(20):
+        ended(control, admitted(control), 0.1)
+    assert control.places == 50
+
+
+def test_missed_deadlines_shed_load() -> None:
+    """An answer that did not come in time was a slow one, whoever ended it."""
+    control = Concurrency(total=50, shedding=Shedding(50, window=4))
+    for _ in range(20):
+        ended(control, admitted(control), 0.1)
+    for _ in range(8):
+        call = admitted(control)
+        call.status, call.refused_by, call.fault = 504, "deadline", DeadlineExceeded("no answer within 30 s")
+        ended(control, call, 30.0)
+    assert control.places < 50

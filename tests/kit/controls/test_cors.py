@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from headgate.kit.controls.call import MutableHeaders
+from headgate.kit.controls.call import Answer, MutableHeaders
 from headgate.kit.controls.cors import Cors, Origins, SocketOrigins
 from headgate.kit.controls.faults import PermissionDenied
 from tests.kit.controls.calls import call_of
@@ -81,6 +81,7 @@ def test_caches_are_told_that_the_origin_matters() -> None:
     listed = Cors(Origins([SHOP]), **CHOICE)
     assert marked(listed, given=[(b"vary", b"Accept-Encoding")])["vary"] == "Accept-Encoding, Origin"
     assert marked(listed, given=[(b"vary", b"origin")])["vary"] == "origin"
+    assert marked(listed, given=[(b"vary", b"X-Origin-Host")])["vary"] == "X-Origin-Host, Origin"
     assert "vary" not in marked(Cors(Origins(["*"]), **CHOICE))
 
 
@@ -111,3 +112,12 @@ def test_sockets_stay_shut_for_other_sites(origin: str) -> None:
         SocketOrigins(Origins([])).admit(
             call_of(protocol="websocket", headers={"origin": origin, "host": "api.example"})
         )
+
+
+def test_any_method_may_be_allowed() -> None:
+    """`*` among the methods allows whichever a preflight asks for, by its name, which credentials need."""
+    control = Cors(Origins([SHOP]), methods=["*"], headers=[], credentials=True)
+    headers = {"origin": SHOP, "access-control-request-method": "PURGE"}
+    answered = control.admit(call_of(method="OPTIONS", headers=headers))
+    assert isinstance(answered, Answer)
+    assert (b"access-control-allow-methods", b"PURGE") in answered.headers

@@ -21,3 +21,10 @@ def test_d18_documentation_is_hidden_below_its_paths(path: str) -> None:
 def test_other_paths_are_served(path: str) -> None:
     """A longer name is another path."""
     control.admit(call_of(path))
+
+
+@pytest.mark.parametrize("path", ["//docs", "//schema/openapi.json", "/schema//openapi.json", "///openapi.json//"])
+def test_d18_slashes_open_no_way_round(path: str) -> None:
+    """Frameworks that take several slashes for one do not show what is hidden."""
+    with pytest.raises(NotFound):
+        control.admit(call_of(path))

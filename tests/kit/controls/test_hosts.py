@@ -15,7 +15,13 @@ def test_a_trusted_host_is_served(host: str) -> None:
     control.admit(call_of(headers={"host": host}))
 
 
-@pytest.mark.parametrize("host", ["evil.example", "shop.example", "xshop.example", "api.example.evil", "", "::1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "shop.example", "xshop.example", "api.example.evil", "", "::1"),
+        *("api.example:80@evil.example", "api.example:evil", "[::1]:80@evil.example", "[::1]evil"),
+    ],
+)
 def test_a_foreign_host_is_refused(host: str) -> None:
     """Anything else is told so, without being repeated to it."""
     with pytest.raises(InvalidArgument) as refused:

@@ -50,6 +50,7 @@ def test_a_scheme_is_taken_over() -> None:
     two = seen(control, "10.0.0.1", x_forwarded_for="1.1.1.1, 10.0.0.2", x_forwarded_proto="https, http")
     assert two == ("1.1.1.1", "https")
     assert seen(control, "10.0.0.1", x_forwarded_for="1.1.1.1", x_forwarded_proto="gopher")[1] == "http"
+    assert seen(control, "10.0.0.1", x_forwarded_proto="https") == ("10.0.0.1", "https")
 
 
 def test_the_other_header_is_ignored() -> None:
@@ -63,6 +64,7 @@ def test_forwarded_is_read() -> None:
     assert seen(rfc7239, "10.0.0.1", forwarded='for="[2001:db8::1]:4711";proto=https') == ("2001:db8::1", "https")
     assert seen(rfc7239, "10.0.0.1", forwarded="for=6.6.6.6, for=1.1.1.1;proto=https, for=10.3.3.3")[0] == "1.1.1.1"
     assert seen(rfc7239, "10.0.0.1", forwarded="for=6.6.6.6, for=_hidden")[0] == "10.0.0.1"
+    assert seen(rfc7239, "10.0.0.1", forwarded="for=6.6.6.6;proto=https, by=10.0.0.1;host=a") == ("10.0.0.1", "http")
 
 
 def test_a_unix_socket_is_a_proxy() -> None:

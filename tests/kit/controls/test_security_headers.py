@@ -63,6 +63,7 @@ def test_documentation_pages_get_a_wider_policy() -> None:
     debug = SecurityHeaders(docs=["/docs"], debug=True)
     assert "https://cdn.jsdelivr.net" in answered(debug, "/docs")["content-security-policy"]
     assert "script-src" not in answered(debug, "/orders")["content-security-policy"]
+    assert "script-src" not in answered(debug, "/docsets")["content-security-policy"]
 
 
 def test_a_policy_of_ones_own() -> None:

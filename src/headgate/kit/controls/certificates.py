@@ -140,7 +140,7 @@ def _read_der(der: bytes) -> Certificate:
             emails=tuple(names.get_values_for_type(x509.RFC822Name)) if names else (),
             fingerprint=parsed.fingerprint(SHA256()).hex(),
         )
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001 - odd versions, names and extensions each have errors of their own
         raise _malformed("it is no X.509 certificate", internal=str(error)) from None
     if authority and any(_is_spiffe(uri) for uri in certificate.uris):
         raise _not_spiffe("a certificate that signs others cannot speak for a workload")

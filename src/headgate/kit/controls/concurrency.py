@@ -128,7 +128,8 @@ class Concurrency(Control):
         key = call.state.pop(self.name, None) if call.state is not None else None
         if key is None:
             return
-        if self._shedding is not None and not call.refused_by:
+        # Errors come as quickly as they like; but one that came because the time was up was slow.
+        if self._shedding is not None and (_answered(call) or call.refused_by == "deadline"):
             first = call.first_byte
             seconds = call.seconds if first is None else first - call.started
             self._shedding.observe(call.route, seconds, self._running)
@@ -138,3 +139,7 @@ class Concurrency(Control):
             self._callers[key] = mine
         else:
             del self._callers[key]
+
+
+def _answered(call: Call) -> bool:
+    return not call.refused_by and 0 < call.status < 400

@@ -7,7 +7,7 @@ Starlette's middleware would leave refusals made before it without these headers
 them; that is why this is a control of its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar, Final
 
 from headgate.kit.controls.call import Answer, Call, Control, MutableHeaders, Protocol
@@ -52,13 +52,14 @@ class Cors(Control):
         self,
         origins: Origins,
         *,
-        methods: Iterable[str],
+        methods: Collection[str],
         headers: Iterable[str],
         credentials: bool = False,
         max_age: int = 600,
         rpc: bool = True,
     ) -> None:
         self._origins = origins
+        self._any_method = "*" in methods
         self._methods = tuple(dict.fromkeys((*(each.upper() for each in methods), *(("POST",) if rpc else ()))))
         given = tuple(each.lower() for each in headers)
         self._any_header = "*" in given
@@ -68,10 +69,8 @@ class Cors(Control):
             (b"access-control-expose-headers", EXPOSED),
             *(((b"access-control-allow-credentials", b"true"),) if credentials else ()),
         )
-        self._preflight = (
-            (b"access-control-allow-methods", ", ".join(self._methods).encode()),
-            (b"access-control-max-age", str(max_age).encode()),
-        )
+        self._listed = ", ".join(self._methods).encode()
+        self._max_age = (b"access-control-max-age", str(max_age).encode())
         self._allowed = ", ".join(sorted(self._headers)).encode()
         self._one_for_all = origins.any and not credentials
 
@@ -82,9 +81,11 @@ class Cors(Control):
             return None
         if self._origin(call) is None:
             raise _refused("this origin may not call from a browser", "add it to cors_allowed_origins")
-        if wanted.decode("latin-1") not in self._methods:
+        if not self._any_method and wanted.decode("latin-1") not in self._methods:
             raise _refused("this method may not be used from another origin", "add it to cors_allowed_methods")
-        return Answer(204, (*self._preflight, (b"access-control-allow-headers", self._allowed_headers(call))))
+        # With credentials, browsers take `*` for a name: what was asked for is spelled out.
+        methods = (b"access-control-allow-methods", wanted if self._any_method else self._listed)
+        return Answer(204, (methods, self._max_age, (b"access-control-allow-headers", self._allowed_headers(call))))
 
     def respond(self, call: Call, headers: MutableHeaders) -> None:
         """Tell the browser that the page may read the answer."""
@@ -103,7 +104,6 @@ class Cors(Control):
     def _allowed_headers(self, call: Call) -> bytes:
         asked = call.headers.get(b"access-control-request-headers", b"")
         if self._any_header:
-            # With credentials, browsers take `*` for a name: what was asked for is spelled out.
             return asked or self._allowed
         names = [name.strip() for name in asked.decode("latin-1").lower().split(",")]
         if not all(name in self._headers for name in names if name):
@@ -140,7 +140,7 @@ def _refused(message: str, hint: str) -> PermissionDenied:
 def _vary_by_origin(headers: MutableHeaders) -> None:
     for position, (name, value) in enumerate(headers):
         if name == b"vary":
-            if b"origin" not in value.lower() and value.strip() != b"*":
+            if {b"origin", b"*"}.isdisjoint(each.strip() for each in value.lower().split(b",")):
                 headers[position] = (name, value + b", Origin")
             return
     headers.append((b"vary", b"Origin"))

@@ -1,14 +1,20 @@
 """Documentation is for debugging: elsewhere its pages are not there."""
 
+import re
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from headgate.kit.controls.call import OVER_HTTP, Call, Control, Protocol
 from headgate.kit.controls.faults import NotFound
 
+_SLASHES: Final = re.compile("//+")
+
 
 class DocsGate(Control):
-    """Hides `paths` and everything below them, as if no such route were there."""
+    """Hides `paths` and everything below them, as if no such route were there.
+
+    Several slashes count as one, as they do for some frameworks.
+    """
 
     name: ClassVar[str] = "docs"
     protocols: ClassVar[frozenset[Protocol]] = OVER_HTTP
@@ -20,5 +26,7 @@ class DocsGate(Control):
     def admit(self, call: Call) -> None:
         """Refuse what is hidden."""
         path = call.path
+        if "//" in path:
+            path = _SLASHES.sub("/", path)
         if path in self._exact or path.startswith(self._below):
-            raise NotFound(f"there is nothing at {path}", code="path_not_found")
+            raise NotFound(f"there is nothing at {call.path}", code="path_not_found")

@@ -8,11 +8,19 @@ from headgate.kit.controls.faults import InvalidArgument
 
 
 def without_port(host: str) -> str:
-    """`host` in lower case, without port, trailing dot and the brackets of an IPv6 address."""
+    """`host` in lower case, without port, trailing dot and the brackets of an IPv6 address.
+
+    "" when what follows the name is no port: in a link, `a.example:80@b.example` leads to `b.example`.
+    """
     host = host.strip().lower()
     if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].rstrip(".")
+        name, _, rest = host[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+    else:
+        name, colon, port = host.rstrip(".").partition(":")
+    if colon not in {"", ":"} or (port and not (port.isascii() and port.isdigit())):
+        return ""
+    return name.rstrip(".")
 
 
 class TrustedHosts(Control):

@@ -74,6 +74,8 @@ class TrustedProxies(Control):
         values = b",".join(call.values(b"x-forwarded-for")).decode("latin-1")
         hops = [(parse_address(each), "") for each in values.split(",") if each.strip()]
         protos = b",".join(call.values(b"x-forwarded-proto")).decode("latin-1").split(",")
+        if not hops:
+            hops.append((None, ""))
         if len(protos) != len(hops):  # then there is but one that counts, from the nearest proxy
             protos = [""] * (len(hops) - 1) + protos[-1:]
         return [(address, proto.strip().lower()) for (address, _), proto in zip(hops, protos, strict=False)]
@@ -86,6 +88,6 @@ class TrustedProxies(Control):
             for pair in element.split(";"):
                 name, _, value = pair.partition("=")
                 pairs[name.strip().lower()] = value.strip().strip('"')
-            if pairs.get("for") or pairs.get("proto"):
+            if element.strip():  # one that names nobody still tells that a proxy wrote it, and not its client
                 hops.append((parse_address(pairs.get("for", "")), pairs.get("proto", "").lower()))
         return hops

@@ -52,12 +52,12 @@ class SecurityHeaders(Control):
         hsts: Block = ((_HSTS, f"max-age={hsts_max_age}; includeSubDomains".encode()),) if hsts_max_age else ()
         self._strict = {"http": strict, "https": (*strict, *hsts)}
         self._relaxed = {"http": relaxed, "https": (*relaxed, *hsts)}
-        self._docs = tuple(path.rstrip("/") for path in docs)
+        self._docs = tuple(f"{path.rstrip('/')}/" for path in docs)
         self._names = frozenset(name for name, _ in (*strict, (_HSTS, b""))) | _TELLTALES
 
     def respond(self, call: Call, headers: MutableHeaders) -> None:
         """Add what the application did not set itself."""
-        blocks = self._relaxed if self._docs and call.path.startswith(self._docs) else self._strict
+        blocks = self._relaxed if self._docs and f"{call.path}/".startswith(self._docs) else self._strict
         block = blocks.get(call.scheme, blocks["http"])
         if self._names.isdisjoint([name for name, _ in headers]):
             headers.extend(block)
