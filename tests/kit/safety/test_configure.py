@@ -188,3 +188,6 @@ def test_the_interceptor_of_the_settings():
     gate = gate_from(Settings(), more=[Words("badger")])
     made = content_interceptor(Settings(content_filter_sides=("output",)), gate)
     assert (made._wrap._input, made._wrap._output) == (None, gate)
+    assert made._wrap._text_at == ("chunk", "text", "delta", "content", "message")
+    made = content_interceptor(Settings(content_filter_text_at=("/said", "/deep/down")), gate)
+    assert made._wrap._text_at == ("said",)

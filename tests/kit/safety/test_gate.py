@@ -236,3 +236,10 @@ async def test_closing_a_gate_closes_its_scorers():
     scorer = Closing()
     await Gate([scorer, Words("x")]).aclose()
     assert scorer.closed
+
+
+async def test_scorers_are_given_text():
+    """JSON may hold half a character, which no encoding can: scorers see something in its place, and halves joined."""
+    scorer = Words("badger")
+    await Gate([scorer]).judge("x\ud800y \ud83d\ude00 z")
+    assert scorer.asked == ["x\ufffdy \U0001f600 z"]

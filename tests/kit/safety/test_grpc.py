@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, st
 from headgate.kit.controls.faults import Fault
 from headgate.kit.safety import Gate
 from headgate.kit.safety.grpc import ContentInterceptor, judged
-from tests.kit.safety.conftest import Told, Words
+from tests.kit.safety.conftest import Broken, Stuck, Told, Words
 
 CALM = "All is well here. "
 
@@ -307,3 +307,59 @@ async def test_findings_are_told_with_their_side():
     async with Running(ContentInterceptor(input_gate=gate, output_gate=gate)) as running:
         await running.unary(Message(text="badger"))
     assert [side for side, judgement in told.judgements if judgement.categories] == ["input", "output"]
+
+
+@pytest.mark.parametrize("side", ["input_gate", "output_gate"])
+@pytest.mark.parametrize(("on_error", "code"), [("closed", grpc.StatusCode.UNAVAILABLE), ("open", None)])
+async def test_calls_nobody_can_judge(side, on_error, code):
+    """With no scorer that answers in time, calls of every kind are refused as worth a retry, or pass, as the gate does."""
+    for scorer in (Broken(), Stuck()):
+        gate = Gate([scorer], on_error=on_error, timeout=0.02)
+        async with Running(ContentInterceptor(abort=True, **{side: gate})) as server:
+            message = Message(text=CALM, lines=[CALM])
+            for call in (
+                server.unary(message),
+                all_of(server.tell(message)),
+                server.collect(iter([message])),
+                all_of(server.talk(iter([message]))),
+            ):
+                if code is None:
+                    await call
+                else:
+                    error = await refused(call)
+                    assert (error.code(), CALM in error.details()) == (code, False)
+
+
+async def test_a_caller_who_leaves_takes_the_scorers_along():
+    """A call that is cancelled while its text is judged leaves no scorer running."""
+    scorer = Stuck()
+    async with Running(ContentInterceptor(input_gate=Gate([scorer], timeout=60), abort=True)) as server:
+        call = server.unary(Message(text="x"))
+        task = asyncio.ensure_future(call)
+        await asyncio.wait_for(scorer.waiting.wait(), 10)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(10):
+            while not scorer.cancelled:
+                await asyncio.sleep(0)
+
+
+async def test_the_running_text_of_a_conversation_is_one():
+    """Texts beside the running one, such as an id in each message, do not part a word that is split over messages."""
+    async with Running(gates()) as server:
+        messages = [Message(text="a bad", lines=["id"]), Message(text="ger", lines=["id"])]
+        assert (await refused(all_of(server.talk(iter(messages))))).code() is grpc.StatusCode.PERMISSION_DENIED
+    async with Running(gates("redact")) as server:
+        messages = [Message(text="Fine.", lines=["a badger"]), Message(text="A badger.", lines=["x"])]
+        got = [(each.text, list(each.lines)) async for each in server.talk(iter(messages))]
+        assert got == [("Fine.", ["[removed]"]), ("[removed]", ["x"])]
+
+
+async def test_a_huge_message_is_judged():
+    """A message of megabytes is judged whole."""
+    long = CALM * 60_000
+    async with Running(gates()) as server:
+        assert (await server.unary(Message(text=long))).text == long
+        error = await refused(server.unary(Message(text=long + "badger")))
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.kit.safety.sse import TEXT_AT, Splitter, error_event, read
+from headgate.kit.safety.sse import TEXT_AT, Splitter, read
 
 STREAM = b': hello\n\nid: 1\ndata: {"chunk": "a"}\r\n\r\ndata: one\rdata: two\r\revent: end\ndata\n\n'
 
@@ -42,7 +42,8 @@ def test_an_end_may_be_missing():
         ("hi", "hi"),
         ("[DONE]", "[DONE]"),
         ("{broken", "{broken"),
-        ('"hi"', '"hi"'),
+        ('"hi"', "hi"),
+        (' {"chunk": "h\\u0069"}', "hi"),
     ],
 )
 def test_the_text_of_an_event(data, text):
@@ -77,6 +78,8 @@ def test_comments_are_told_apart():
     assert not read(b"event: end\n\n", TEXT_AT).is_comment
 
 
-def test_the_error_event():
-    """A stream that failed ends with an event that holds the problem."""
-    assert error_event({"code": "x"}) == b'event: error\ndata: {"code":"x"}\n\n'
+def test_a_string_is_replaced_as_one():
+    """An event whose data is a JSON string stays one with another text."""
+    event = read(b'data: "a \\"b\\""\n\n', TEXT_AT)
+    assert event.text == 'a "b"'
+    assert event.with_text("new", event.document) == b'data: "new"\n\n'

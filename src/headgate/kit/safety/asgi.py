@@ -2,31 +2,30 @@
 
     app = ContentSafety(app, input_gate=gate, output_gate=gate, paths=["/flows"])
 
-Input: the texts of a body (JSON: all strings or those at `pointers`; forms: their values; other text: all of it) are
-judged before the application sees it. Output: JSON and plain text are judged before the response starts,
-`text/event-stream` as it runs. A refusal is raised as a fault before the response started, for the outer
-shell to answer; a stream that runs ends with `event: error` and the problem document.
+Input: the texts of a body are judged before the application sees it (`bodies` says which). Output: JSON, and text
+whose length is known, are judged before the response starts; `text/event-stream`, JSON lines and other text as they
+run. WebSockets on these paths are judged frame by frame, whatever `methods` are.
 
-Belongs inside what compresses responses and outside what reads bodies. Source: ASGI 3.0, HTTP; RFC 9457.
+A refusal is raised as a fault, before the response started or in its midst, for the shell outside to answer. Belongs
+inside what compresses responses and outside what reads bodies. Source: ASGI 3.0, HTTP and WebSocket.
 """
 
 import asyncio
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
-from headgate.kit.safety import documents, sse
+from headgate.kit.safety import bodies, sse
 from headgate.kit.safety.gate import Gate
 from headgate.kit.safety.output import Output
+from headgate.kit.safety.sockets import serve_socket
 
 METHODS: Final = ("POST", "PUT", "PATCH")
 BUFFER: Final = 1024 * 1024
 
 _UNSUITABLE: Final = ("http.response.pathsend", "http.response.zerocopysend")
-_FORM: Final = b"application/x-www-form-urlencoded"
 
 
 class ContentSafety:
@@ -61,9 +60,23 @@ class ContentSafety:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        if scope["type"] != "http" or scope["method"] not in self._methods or not self._chosen(scope["path"]):
+        kind = scope["type"]
+        if kind == "websocket" and self._chosen(scope["path"]):
+            await serve_socket(
+                self.app,
+                scope,
+                receive,
+                send,
+                input_gate=self._input,
+                output_gate=self._output,
+                text_at=self._text_at,
+            )
+        elif kind == "http" and scope["method"] in self._methods and self._chosen(scope["path"]):
+            await self._request(scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._input is not None:
             scope, receive = await self._admit(self._input, scope, receive)
         if self._output is None:
@@ -92,10 +105,10 @@ class ContentSafety:
         refusal = None
         if last.get("more_body", False):
             refusal = _too_large(self._buffer)
-        elif _header(scope, b"content-encoding") not in {b"", b"identity"}:
+        elif _header(scope, b"content-encoding").lower() not in {b"", b"identity"}:
             refusal = _compressed()
         if refusal is None:
-            new = await _judged(gate, body, _header(scope, b"content-type"), self._pointers)
+            new = body and await bodies.judged(gate, body, _header(scope, b"content-type"), self._pointers)
             return _resized(scope, len(new)), _Replay([{"type": "http.request", "body": new}], receive)
         if gate.on_error == "closed":
             raise refusal
@@ -129,34 +142,6 @@ class _Replay:
         return self._messages.pop(0) if self._messages else await self._receive()
 
 
-async def _judged(gate: Gate, body: bytes, content_type: bytes, pointers: Sequence[str]) -> bytes:
-    """The body as it may be passed on. What is neither JSON nor text holds no text to judge."""
-    if not body:
-        return body
-    if content_type.partition(b";")[0].strip().lower() == _FORM:
-        return await _judged_form(gate, body)
-    try:
-        document = documents.parse(body)
-    except documents.MalformedError:
-        try:
-            text = body.decode("utf-8")
-        except UnicodeDecodeError:
-            return body
-        judgement = await gate.check_input(text)
-        return body if judgement.verdict != "redact" else judgement.text.encode("utf-8")
-    new = await documents.checked(gate, document, "input", pointers)
-    return body if new is document else documents.render(new)
-
-
-async def _judged_form(gate: Gate, body: bytes) -> bytes:
-    fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
-    texts = {f"/{at}": value for at, (_, value) in enumerate(fields) if value}
-    redacted = await gate.check_all(texts, "input") if texts else {}
-    if not redacted:
-        return body
-    return urlencode([(name, redacted.get(f"/{at}", value)) for at, (name, value) in enumerate(fields)]).encode()
-
-
 def _is_cancelled() -> bool:
     """Whether somebody outside wants this task to end."""
     task = asyncio.current_task()
@@ -166,7 +151,7 @@ def _is_cancelled() -> bool:
 def _header(scope: Scope, name: bytes) -> bytes:
     for given, value in scope["headers"]:
         if given == name:
-            return bytes(value).strip().lower()
+            return bytes(value).strip()
     return b""
 
 

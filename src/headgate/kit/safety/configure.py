@@ -125,12 +125,15 @@ def content_safety(app: ASGIApp, settings: FilterSettings, gate: Gate | None) ->
 
 def content_interceptor(settings: FilterSettings, gate: Gate) -> "ContentInterceptor":
     """The interceptor with the gate, on the sides of `settings`. Raises FailedPrecondition without grpcio."""
-    from headgate.kit.safety.grpc import ContentInterceptor
+    from headgate.kit.safety.grpc import TEXT_AT, ContentInterceptor
 
     sides = _sides(settings)
+    names = [pointer.removeprefix("/") for pointer in settings.content_filter_text_at]
     return ContentInterceptor(
         input_gate=gate if "input" in sides else None,
         output_gate=gate if "output" in sides else None,
+        # Messages have their running text in a field of their own.
+        text_at=[name for name in names if name and "/" not in name] or TEXT_AT,
         buffer=settings.content_filter_buffer,
     )
 

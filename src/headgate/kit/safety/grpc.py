@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from typing import TYPE_CHECKING, Any, Final
 
 from headgate.kit.controls.faults import Fault
+from headgate.kit.safety.conversation import Conversation
 from headgate.kit.safety.envelopes import Envelopes
 from headgate.kit.safety.gate import Gate
 from headgate.kit.safety.judgement import Side
 from headgate.kit.safety.refusals import not_installed
-from headgate.kit.safety.session import Trail
 
 try:
     import grpc
@@ -133,7 +133,7 @@ class GatedHandler:
         if self._input is None:
             return request
         if handler.request_streaming:
-            return _conversation(self._input, request, "input")
+            return _conversation(self._input, request, "input", self._text_at)
         return await judged(self._input, request, "input")
 
     async def _responses(self, responses: AsyncIterator[Any], *, held: bool) -> AsyncIterator[Any]:
@@ -142,7 +142,7 @@ class GatedHandler:
         elif held:
             passed = self._running(self._output, responses)
         else:
-            passed = _conversation(self._output, responses, "output")
+            passed = _conversation(self._output, responses, "output", self._text_at)
         try:
             async for response in passed:
                 yield response
@@ -154,7 +154,7 @@ class GatedHandler:
     async def _running(self, gate: Gate, responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
         envelopes: Envelopes[Any] = Envelopes(gate, "output", most=self._buffer)
         async for response in responses:
-            running = next((name for name in self._text_at if _is_text(response, name)), "")
+            running = _running(response, self._text_at)
             checked = await judged(gate, response, "output", without=running)
             text = getattr(checked, running) if running else ""
             async for message, new in envelopes.push((checked, running), text, checked.ByteSize()):
@@ -175,20 +175,16 @@ async def judged(gate: Gate, message: Any, side: Side, *, without: str = "") -> 
     return _replaced(message, redacted) if redacted else message
 
 
-async def _conversation(gate: Gate, messages: AsyncIterator[Any], side: Side) -> AsyncIterator[Any]:
-    """Messages judged one by one, each with the end of those before."""
-    trail = Trail(gate, side)
+async def _conversation(
+    gate: Gate, messages: AsyncIterator[Any], side: Side, text_at: Sequence[str]
+) -> AsyncIterator[Any]:
+    """Messages judged one by one, the running text of each with the end of those before."""
+    conversation = Conversation(gate, side)
     async for message in messages:
-        slots = [slot for slot in _slots(message, "") if slot[2]]
-        text = "\n".join(text for _, _, text in slots)
-        new = await trail.check(text) if text else text
-        yield message if new == text else _replaced(message, await _each(gate, slots))
-
-
-async def _each(gate: Gate, slots: Sequence[_Slot]) -> dict[str, str]:
-    """The texts of a message that was found wanting with what went before: each redacted, or all of them."""
-    found = {pointer: await gate.redacted(text) for pointer, _, text in slots if not (await gate.judge(text)).clean}
-    return found or {pointer: gate.marker for pointer, _, _ in slots}
+        running = _running(message, text_at)
+        found = {pointer: text for pointer, _, text in _slots(message, "")}
+        redacted = await conversation.check(found, f"/{running}" if running else "")
+        yield _replaced(message, redacted) if redacted else message
 
 
 def _kind(handler: _Handler) -> tuple[Callable[..., _Handler], Callable[..., Any]]:
@@ -199,6 +195,11 @@ def _kind(handler: _Handler) -> tuple[Callable[..., _Handler], Callable[..., Any
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler, handler.unary_stream
     return grpc.unary_unary_rpc_method_handler, handler.unary_unary
+
+
+def _running(message: Any, text_at: Sequence[str]) -> str:
+    """The name of the field with the running text; "" when there is none."""
+    return next((name for name in text_at if _is_text(message, name)), "")
 
 
 def _is_text(message: Any, name: str) -> bool:

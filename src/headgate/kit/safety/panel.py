@@ -27,6 +27,7 @@ class Panel:
 
     async def score(self, text: str) -> tuple[dict[str, float], tuple[str, ...]]:
         """The highest probability of each category, and the names of the scorers that failed."""
+        text = _well_formed(text)
         if len(self.scorers) == 1:
             answers = [await self._ask(self.scorers[0], text)]
         else:
@@ -70,6 +71,15 @@ class Panel:
             close = getattr(scorer, "aclose", None)
             if close is not None:
                 await close()
+
+
+def _well_formed(text: str) -> str:
+    """`text` without lone surrogates, which JSON may hold and no encoding can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _probability(value: float) -> float:

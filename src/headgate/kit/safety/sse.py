@@ -3,7 +3,6 @@
 Source: WHATWG HTML, section 9.2 (server-sent events).
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +47,11 @@ class Splitter:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event: its bytes, its data ("" when it has none) as a document or as text, and the running text in it."""
+    """An event: its bytes, its data ("" when it has none) as a document or as text, and the running text in it.
+
+    `pointer` is where in the document that text is: None when the data is no document, "" when it is a string or has
+    no running text.
+    """
 
     raw: bytes
     data: str
@@ -67,31 +70,38 @@ class Event:
             return self.raw if text == self.text else _with_data(self.raw, text)
         if text == self.text and document is self.document:
             return self.raw
-        return _with_data(self.raw, render(replaced(document, {self.pointer: text})).decode())
+        return _with_data(self.raw, render(self.around(text, document)).decode())
+
+    def around(self, text: str, document: Any) -> Any:
+        """The document with another running text."""
+        return replaced(document, {self.pointer or "": text})
 
 
 def read(raw: bytes, text_at: Sequence[str]) -> Event:
-    """Read one event. A text that is JSON but no object or array, and one that is no JSON, is all running text."""
+    """Read one event."""
     # Clients drop a byte order mark at the start of the stream.
     lines = _LINE.split(raw.decode("utf-8", "replace").removeprefix("\ufeff"))
-    values = [line[5:].removeprefix(" ") for line in lines if line.startswith("data:")]
-    data = "\n".join(values)
+    data = "\n".join(line[5:].removeprefix(" ") for line in lines if line.startswith("data:"))
+    return Event(raw, data, *texts_of(data, text_at))
+
+
+def texts_of(data: str, text_at: Sequence[str]) -> tuple[Any, str | None, str]:
+    """The document that `data` is, where its running text is, and that text. What is no JSON is all running text."""
     try:
-        document = parse(data.encode("utf-8", "surrogatepass")) if data[:1] in {"{", "["} else None
+        document = parse(data.encode("utf-8", "surrogatepass")) if data.lstrip()[:1] in {"{", "[", '"'} else None
     except MalformedError:
         document = None
     if document is None:
-        return Event(raw, data, None, None, data)
-    for pointer in text_at:
-        text = _at(document, pointer)
-        if isinstance(text, str):
-            return Event(raw, data, document, pointer, text)
-    return Event(raw, data, document, "", "")
+        return None, None, data
+    pointer = running_text(document, text_at)
+    return document, pointer or "", "" if pointer is None else _at(document, pointer)
 
 
-def error_event(problem: Any) -> bytes:
-    """The event that ends a stream that failed: `event: error` with the problem document."""
-    return b"event: error\ndata: " + json.dumps(problem, ensure_ascii=True, separators=(",", ":")).encode() + b"\n\n"
+def running_text(document: Any, text_at: Sequence[str]) -> str | None:
+    """The pointer of the running text in a document: the first that leads to a string; None when none does."""
+    if isinstance(document, str):
+        return ""
+    return next((pointer for pointer in text_at if isinstance(_at(document, pointer), str)), None)
 
 
 def _with_data(raw: bytes, data: str) -> bytes:
