@@ -1,11 +1,12 @@
 """The shell over plain ASGI: what passes, what is refused, and that everything is settled once."""
 
-import gzip
+import asyncio
 
 import pytest
 
+from headgate.kit.asgi.exchange import ResponseCutError
 from headgate.kit.asgi.shell import Shell
-from headgate.kit.controls.call import Answer, Call, Control
+from headgate.kit.controls.call import Answer, Budget, Call, Control
 from headgate.kit.controls.faults import Internal, PermissionDenied, ResourceExhausted, Unavailable
 from headgate.kit.current import current_call
 from tests.kit.asgi.wire import Witness, http, part, pipeline, serve, start
@@ -263,64 +264,69 @@ async def test_extensions_pass_untouched(messages):
     assert (witness.call.complete, witness.call.status) == (True, 200)
 
 
-class TestCompression:
-    """gzip, for whom it is for."""
+BODY = {"type": "http.response.body", "body": b"x", "more_body": False}
+TRAILERS = {"type": "http.response.trailers", "headers": []}
+PATH = {"type": "http.response.pathsend", "path": "/etc/hosts"}
 
-    @pytest.fixture
-    def call(self):
-        """Asks for an answer of so many bytes; returns what came."""
 
-        async def ask(size, accepted, *headers, kind=b"application/json", method="GET", request=()):
-            async def app(_scope, _receive, send):
-                length = (b"content-length", str(size).encode())
-                await start(send, 200, (b"content-type", kind), length, *headers)
-                await part(send, b"a" * size, more=False)
+@pytest.mark.parametrize("first", [BODY, TRAILERS, PATH], ids=["body", "trailers", "pathsend"])
+async def test_parts_before_the_start(first, logged):
+    """A part of a response that was not begun does not go out: the application is told, and the caller gets a 500."""
 
-            accepts = [(b"accept-encoding", accepted)] if accepted else []
-            shell = Shell(app, pipeline(Witness()), gzip_min_size=500)
-            return await serve(shell, http(method=method, headers=[*accepts, *request]))
+    async def app(_scope, _receive, send):
+        await send(first)
 
-        return ask
+    witness = Witness()
+    caller = await serve(Shell(app, pipeline(witness)), http())
+    assert (caller.status, caller.problem["code"], caller.ended) == (500, "internal", True)
+    assert (witness.call.code, len(logged())) == ("INTERNAL", 1)
 
-    async def test_large_answers_are_compressed(self, call):
-        """An answer of the least size is compressed for who accepts it, and says that it depends on that."""
-        caller = await call(500, b"br, gzip;q=0.5")
-        assert caller.headers["content-encoding"] == "gzip"
-        assert gzip.decompress(caller.body) == b"a" * 500
-        assert caller.headers["content-length"] == str(len(caller.body))
-        assert caller.headers["vary"] == "Accept-Encoding"
 
-    @pytest.mark.parametrize("accepted", [None, b"br", b"gzip;q=0", b"gzip; q=0.0"])
-    async def test_others_get_it_plain(self, call, accepted):
-        """Who does not accept gzip, or refuses it, gets the answer plain; caches learn that it varies."""
-        caller = await call(500, accepted)
-        assert "content-encoding" not in caller.headers
-        assert (caller.body, caller.headers["vary"]) == (b"a" * 500, "Accept-Encoding")
+async def test_answering_twice(logged):
+    """What comes after the end of a response is refused, and the first one stands."""
 
-    async def test_small_answers_stay_as_they_are(self, call):
-        """An answer below the least size is not compressed and varies with nothing."""
-        caller = await call(499, b"gzip")
-        assert not {"content-encoding", "vary"} & set(caller.headers)
+    async def app(_scope, _receive, send):
+        for _ in range(2):
+            await start(send)
+            await part(send, b"once", more=False)
 
-    @pytest.mark.parametrize(
-        ("kind", "header"),
-        [
-            (b"text/event-stream", None),
-            (b"image/png", None),
-            (b"application/grpc-web+proto", None),
-            (b"application/json", (b"content-encoding", b"br")),
-        ],
-    )
-    async def test_what_is_never_compressed(self, call, kind, header):
-        """Event streams, what is compressed already and what is encoded already pass as they are."""
-        request = [(b"content-type", kind)] if b"grpc" in kind else ()
-        headers = [header] if header else []
-        caller = await call(5_000, b"gzip", *headers, kind=kind, method="POST", request=request)
-        assert caller.body == b"a" * 5_000
-        assert "vary" not in caller.headers
-        assert caller.headers.get("content-encoding") == ("br" if header else None)
+    witness = Witness()
+    caller = await serve(Shell(app, pipeline(witness)), http())
+    assert (caller.status, caller.body, witness.call.complete) == (200, b"once", True)
+    assert [line["event"] for line in logged()] == [
+        "the application began a second response",
+        "failed after the answer",
+    ]
 
-    async def test_an_answer_that_varies_already(self, call):
-        """`Vary` is not said twice."""
-        caller = await call(500, None, (b"vary", b"Origin, Accept-Encoding"))
-        assert caller.headers["vary"] == "Origin, Accept-Encoding"
+
+async def test_an_application_that_never_answers(logged):
+    """An application that neither answers nor ends is cancelled when the first byte is overdue."""
+
+    async def app(_scope, _receive, _send):
+        await asyncio.Event().wait()
+
+    class Hurry(Witness):
+        def admit(self, call):
+            call.budget = Budget(first_byte=0.01)
+
+    witness = Hurry()
+    caller = await serve(Shell(app, pipeline(witness)), http())
+    assert (caller.status, witness.call.code) == (504, "DEADLINE_EXCEEDED")
+
+
+async def test_a_server_that_refuses_what_it_is_sent(logged):
+    """When the server finds the body shorter than was announced the connection is cut, and the call is a defect."""
+
+    def strict(message):
+        if message["type"] == "http.response.body":
+            raise RuntimeError("Response content shorter than Content-Length")
+
+    async def app(_scope, _receive, send):
+        await start(send, 200, (b"content-length", b"9"))
+        await part(send, b"short", more=False)
+
+    witness, caller = Witness(), http()
+    caller.on_send = strict
+    with pytest.raises(ResponseCutError):
+        await serve(Shell(app, pipeline(witness)), caller)
+    assert (witness.call.code, witness.call.complete) == ("INTERNAL", False)

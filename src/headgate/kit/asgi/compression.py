@@ -3,7 +3,7 @@
 The work is done by the responder of Starlette's `GZipMiddleware`. It is made only for an answer that it will
 compress, as far as the headers tell; all others go past it. Here, too, is what it leaves open: `gzip;q=0` is a
 refusal, and an answer that is compressed for some says `Vary: Accept-Encoding` to all (RFC 9110, sections
-12.5.3 and 12.5.5).
+12.5.3 and 12.5.5). `Cache-Control: no-transform` is obeyed (RFC 9111, section 5.2.2.6).
 """
 
 from collections.abc import Mapping
@@ -29,11 +29,13 @@ def responder(app: ASGIApp, minimum: int, send: Send) -> GZipResponder:
 
 
 def worth(headers: Mapping[bytes, bytes], minimum: int) -> bool:
-    """Whether an answer with these headers is one to compress: large enough, of a suitable type, not encoded yet."""
+    """Whether an answer with these headers is one to compress: large enough, of a suitable type, free to be changed."""
     length = headers.get(b"content-length")
     if length is not None and length.isdigit() and int(length) < minimum:
         return False
-    return b"content-encoding" not in headers and compressible(headers.get(b"content-type", b""))
+    if b"content-encoding" in headers or b"no-transform" in headers.get(b"cache-control", b"").lower():
+        return False
+    return compressible(headers.get(b"content-type", b""))
 
 
 def wanted(accepted: bytes | None, scope: Scope) -> bool:
@@ -66,3 +68,11 @@ def vary(headers: MutableHeaders) -> None:
         if name == b"vary" and (b"accept-encoding" in value.lower() or b"*" in value):
             return
     headers.append(_VARY)
+
+
+def foretell(headers: MutableHeaders) -> None:
+    """Say of the answer to HEAD what can be said of that to GET before it is compressed: not its length."""
+    vary(headers)
+    for position, (name, _) in enumerate(headers):
+        if name == b"content-length":
+            headers[position] = (b"content-encoding", b"gzip")

@@ -29,6 +29,7 @@ _LONGEST_LENGTH: Final = 18
 _DISCARD_SECONDS: Final = 5.0
 _DISCARDED_BYTES: Final = 1024 * 1024
 _NO_BODY: Final = frozenset((204, 304))
+_PARTS: Final = frozenset(f"http.response.{part}" for part in ("body", "trailers", "pathsend", "zerocopysend"))
 _log = structlog.get_logger("headgate.http")
 
 
@@ -115,12 +116,13 @@ class Exchange(Supervised):
             elif self._plain and kind == "http.response.body":
                 await self._send_part(message)
                 return
-            elif self._sent_last or (not self._opened and kind == "http.response.body"):
+            elif self._sent_last or (not self._opened and kind in _PARTS):
                 raise RuntimeError("a part of a response before its start, or after its end")
             if self._squeezer is None:
                 await self._put(message)
             else:
-                await self._squeezer.send_with_compression(message)
+                # A copy, with what may be left out: Starlette's responder writes into it.
+                await self._squeezer.send_with_compression({"body": b"", **message})
         except OSError:  # how a server says that its caller is gone
             self.left(None, True)
             raise
@@ -204,19 +206,21 @@ class Exchange(Supervised):
         length = names.get(b"content-length")
         # Most answers are small, which the number of digits shows.
         if shell.gzip_digits and (length is None or len(length) >= shell.gzip_digits) and call.protocol == "http":
-            self._choose_compression(names, headers)
+            self._choose_compression(message["status"], names, headers)
         self._trailers = message.get("trailers", False)
         self._plain = self._squeezer is None and not self._trailers
         return {**message, "headers": headers}
 
-    def _choose_compression(self, names: Mapping[bytes, bytes], headers: MutableHeaders) -> None:
-        minimum = self.shell.gzip_min_size
-        if not compression.worth(names, minimum):
+    def _choose_compression(self, status: int, names: Mapping[bytes, bytes], headers: MutableHeaders) -> None:
+        minimum, call = self.shell.gzip_min_size, self.call
+        if status in _NO_BODY or not compression.worth(names, minimum):
             return
-        if compression.wanted(self.call.headers.get(b"accept-encoding"), self.scope):
-            self._squeezer = compression.responder(self.shell.app, minimum, self._put)
-        else:
+        if not compression.wanted(call.headers.get(b"accept-encoding"), self.scope):
             compression.vary(headers)
+        elif call.method == "HEAD":
+            compression.foretell(headers)
+        else:
+            self._squeezer = compression.responder(self.shell.app, minimum, self._put)
 
     def _dress(self, status: int, headers: MutableHeaders) -> None:
         """Let the controls see the headers of what is sent now, and note that it is."""
