@@ -31,6 +31,25 @@ async def test_calls_of_every_kind_and_form(over_http, method, kind):
     assert call.complete
 
 
+@pytest.mark.parametrize(
+    ("kind", "accept", "answered"),
+    [
+        (PROTO, TEXT, TEXT),
+        (TEXT, PROTO, PROTO),
+        (TEXT, "*/*", TEXT),
+        (PROTO, "text/html, application/grpc-web-text;q=0.5", "application/grpc-web-text"),
+        (PROTO, f"{TEXT}, {PROTO}", PROTO),
+    ],
+)
+async def test_the_form_of_the_answer(over_http, kind, accept, answered):
+    """The answer has the form that the caller accepts, and that of the request when they do not say."""
+    served = await over_http()
+    response, [reply], trailers = await web(
+        served.client, path("Unary"), Ask(text="a"), kind=kind, headers={"accept": accept}
+    )
+    assert (response.headers["content-type"], reply.text, trailers["grpc-status"]) == (answered, "a", "0")
+
+
 async def test_requests_and_responses_are_compressed_on_demand(over_http):
     """Messages in gzip are understood, and sent to those who take them once they are worth it."""
     served = await over_http(compress_from=100)

@@ -27,7 +27,8 @@ def read_web(data: bytes) -> tuple[list[Any], dict[str, str]]:
     """Replies and trailers of a gRPC-Web body."""
     *messages, (flags, trailers) = parts(data)
     assert flags & 0x80
-    lines = dict(line.split(": ", 1) for line in trailers.decode().splitlines())
+    pairs = (line.partition(":") for line in trailers.decode().splitlines())
+    lines = {name: value.strip() for name, _, value in pairs}
     if "grpc-message" in lines:
         lines["grpc-message"] = unquote(lines["grpc-message"])
     return [Reply.FromString(payload) for _, payload in messages], lines
@@ -43,11 +44,11 @@ async def web(client: Any, path: str, *asks: Any, kind: str = PROTO, headers: An
     response = await client.post(
         path,
         content=base64.b64encode(content) if text else content,
-        headers={"content-type": kind, "x-grpc-web": "1", **(headers or {})},
+        headers={"content-type": kind, "accept": kind, "x-grpc-web": "1", **(headers or {})},
     )
     if not response.content:
         return response, [], dict(response.headers)
-    if not text:
+    if not response.headers["content-type"].startswith("application/grpc-web-text"):
         return response, *read_web(response.content)
     data, rest = b"", response.content
     while rest:  # each flush is padded for itself

@@ -3,7 +3,8 @@
     POST /package.Service/Method     application/grpc-web[+proto] or application/grpc-web-text[+proto] (base64)
 
 Trailers are the last message of the body, marked by a flag. A refusal, too, comes there: browsers show pages
-neither headers nor HTTP trailers that CORS does not name. Source: doc/PROTOCOL-WEB.md of gRPC.
+neither headers nor HTTP trailers that CORS does not name. The answer has the form of the request, unless `Accept`
+names another of these only. Source: doc/PROTOCOL-WEB.md of gRPC.
 """
 
 import base64
@@ -44,6 +45,14 @@ def is_grpc_web(content_type: bytes) -> bool:
     return content_type.startswith(PREFIX)
 
 
+def answered(kind: bytes, accept: bytes) -> bytes:
+    """The media type of the answer to a request of this one, and with this `Accept`."""
+    wanted = [found for part in accept.split(b",") if (found := media_type(part)) in _TYPES]
+    if kind in wanted or not wanted:
+        return kind if kind in _TYPES else PREFIX + b"+proto"
+    return wanted[0]
+
+
 class GrpcWebContext(HttpContext):
     """One RPC over gRPC-Web."""
 
@@ -51,12 +60,14 @@ class GrpcWebContext(HttpContext):
         super().__init__(*arguments, **options)
         headers = self.call.headers
         self._type = media_type(headers.get(b"content-type"))
+        self._answered = answered(self._type, headers.get(b"accept", b""))
+        self._answers_text = self._answered.startswith(TEXT)
         self._frames = Frames(self.body, self._most_in)
         self._gzip = bool(self.compress_from) and takes_gzip(headers.get(b"grpc-accept-encoding"))
         self._started = False
 
     def is_text(self) -> bool:
-        """Whether the body is base64."""
+        """Whether the body of the request is base64."""
         return media_type(self.call.headers.get(b"content-type")).startswith(TEXT)
 
     async def _receive(self) -> bytes | None:
@@ -75,7 +86,7 @@ class GrpcWebContext(HttpContext):
         return payload
 
     async def _begin(self, metadata: Metadata) -> None:
-        headers = [(b"content-type", self._type if self._type in _TYPES else PREFIX + b"+proto")]
+        headers = [(b"content-type", self._answered)]
         if self._gzip:
             headers.append((b"grpc-encoding", b"gzip"))
         self._started = True
@@ -97,7 +108,7 @@ class GrpcWebContext(HttpContext):
         return frame(0, raw)
 
     def _wired(self, data: bytes) -> bytes:
-        return base64.b64encode(data) if self.is_text() else data
+        return base64.b64encode(data) if self._answers_text else data
 
     def _trailers(self) -> bytes:
         lines = [(b"grpc-status", str(CODES[self.kind]).encode())]
