@@ -18,6 +18,7 @@ SECRET = "s3cr3t-Value-9"
     [
         "Authorization", "proxy-authorization", "token", "access_token", "PASSWORD", "db_password", "privateKey",
         "private_key_pem", "client-secret", "X-Api-Key", "Cookie", "set-cookie", "ciphertext", "credentials",
+        "db_pwd", "passcode", "AccountKey",
     ],
 )  # fmt: skip
 def test_names_that_hold_secrets(name):
@@ -76,6 +77,13 @@ def test_header_pairs():
     """A pair counts as name and value, as ASGI writes headers."""
     masked = redact([(b"authorization", b"anything"), (b"accept", b"*/*")])
     assert masked == [["authorization", MASK], ["accept", "*/*"]]
+    assert redact([["x-api-key", "anything"], ["accept", "*/*"]]) == [["x-api-key", MASK], ["accept", "*/*"]]
+
+
+@pytest.mark.parametrize("key", ["abcd1234", "wLq3-8charsormore"])
+def test_keys_as_short_as_they_may_be(key):
+    """The shortest key that is accepted is masked where its header is told of."""
+    assert redact_text(f"sent X-API-Key: {key}") == f"sent X-API-Key: {MASK}"
 
 
 def test_cycles_end():
@@ -124,6 +132,11 @@ TOKENS = (
     "npm_abcdefghijklmnopqrstuvwxyz0123456789",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlLW9mLWE",
     "hg_abcdefghijklmnopqrstuvwxyz",
+    "gsk_abcdefghijklmnopqrstuvwxyz0123",
+    "xai-abcdefghijklmnopqrstuvwxyz0123",
+    "nvapi-abcdefghijklmnopqrstuvwx-0123",
+    "r8_abcdefghijklmnopqrstuvwxyz0123",
+    "hvs.abcdefghijklmnopqrstuvwx0123",
 )
 
 
@@ -153,6 +166,13 @@ def test_d20_known_kinds_of_tokens_are_masked_anywhere(token):
         f"https://{SECRET}-{SECRET}@errors.example/1",
         f"authorization=Bearer%20{SECRET}",
         f"https://maps.example/api?key={SECRET}&zoom=3",
+        f"https://a.blob.example/x?sv=1&sig={SECRET}&se=2",
+        f"AccountName=shop;AccountKey={SECRET};EndpointSuffix=core",
+        f"Server=db;Uid=shop;Pwd={SECRET};",
+        f"Authorization: Token {SECRET}",
+        f"curl -H 'Authorization: ApiKey {SECRET}' https://shop.example",
+        f"proxy-authorization:Negotiate  {SECRET}",
+        f"authorization: token%20{SECRET}",
     ],
 )
 def test_d20_secrets_named_inside_texts(text):
@@ -229,7 +249,7 @@ FRAGMENTS = st.sampled_from(
         "password", "token", "=", ":", "'", '"', "\\", " ", "@", "://", "/", "bearer", "basic ", "eyJ", "sk-", "***",
         "abcdefghijklmnop", "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "cookie", "authorization",
         "(", "[b", ",", "x-api-key", "hg_", "AKIA", "%20", "\n", "key", "?", "ABCDEFGHIJKLMNOPQRST", "_id", "{", "}",
-        ".", "-",
+        ".", "-", "gsk_", "hvs.", "xai-", "sig", "&", "negotiate ",
     ]
 )  # fmt: skip
 
@@ -246,6 +266,7 @@ def test_texts_made_of_what_the_rules_look_for(text):
     [
         "a", "a://b:", "://a:b@", "a:@", "bearer ", " ", "eyJ-", "eyJ", "'a", '"', "password=\"", "-----BEGIN ", "sk-",
         "-----BEGIN PRIVATE KEY-----", "-----END A", "\\", "('a',", "cookie:", "'a':", "key ", "key", "x-api-key: a",
+        "authorization: token ", "gsk_", "&sig=",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("end", ["", " token= 'password' bearer", "'key':", "@ hg_ sk- ://"])

@@ -22,12 +22,15 @@ SECRET_WORDS: Final = (
     "password",
     "passwd",
     "passphrase",
+    "passcode",
+    "pwd",
     "secret",
     "credential",
     "cookie",
     "privatekey",
     "apikey",
     "accesskey",
+    "accountkey",
     "signingkey",
     "encryptionkey",
     "ciphertext",
@@ -52,7 +55,11 @@ _PEM: Final = re.compile(
 )
 _SCHEME: Final = re.compile(r"\b(bearer|basic|digest)(?:\s|%20)++(?!\*\*\*)[^\s,;\"']++", _FLAGS)
 _COOKIES: Final = re.compile(r"\b((?:set-)?cookie)\s*+:\s*+(?!\*\*\*)[^\r\n\"']++", _FLAGS)
-_HEADER: Final = re.compile(r"\b((?:proxy-)?authorization|x-api-key)\s*+:\s*+(?!\*\*\*)[^\s,;\"']{12,}+", _FLAGS)
+_HEADER: Final = re.compile(
+    r"\b((?:proxy-)?authorization|x-api-key)\s*+:\s*+(?!\*\*\*)"
+    r"(?:(?:token|api-?key|key|oauth|dpop|hawk|negotiate|ntlm)(?:\s|%20)++(?!\*\*\*)[^\s,;\"']++|[^\s,;\"']{8,}+)",
+    _FLAGS,
+)
 _USERINFO: Final = re.compile(r"://(?:([^\s/@:]*+):[^\s/@]*+(?:@[^\s/@]*+)*(?=@)|[^\s/@:]{16,}+(?=@))")
 _TOKENS: Final = re.compile(
     r"""eyJ[\w-]{10,}+(?:\.[\w-]++){0,2}+
@@ -60,12 +67,12 @@ _TOKENS: Final = re.compile(
     | glpat-[\w-]{16,}+ | xox[abeprs]-[A-Za-z0-9-]{10,}+ | ya29\.[\w-]{16,}+ | pypi-[\w-]{20,}+
     | (?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))
       (?: sk-[\w-]{16,}+ | [sr]k_(?:live|test)_[A-Za-z0-9]{10,}+ | whsec_[\w+/=]{16,}+
-        | h[fg]_[\w-]{20,}+ | npm_[A-Za-z0-9]{20,}+ )""",
+        | h[fg]_[\w-]{20,}+ | (?:npm|gsk|r8)_[A-Za-z0-9]{20,}+ | (?:xai|nvapi)-[\w-]{20,}+ | hvs\.[\w-]{16,}+ )""",
     re.ASCII | re.VERBOSE,
 )
 _ASSIGNMENT: Final = re.compile(
-    r"((?:password|passwd|passphrase|token|secret|credential|api[_-]?key|access[_-]?key|private[_-]?key|signature"
-    r"|(?<=[?&])key)\s*+=\s*+)(?!\*\*\*)(?:\"[^\"]*+\"?+|'[^']*+'?+|[^\s&;,\"']++)",
+    r"((?:password|passwd|passphrase|token|secret|credential|api[_-]?key|access[_-]?key|account[_-]?key"
+    r"|private[_-]?key|signature|pwd|(?<=[?&])(?:key|sig))\s*+=\s*+)(?!\*\*\*)(?:\"[^\"]*+\"?+|'[^']*+'?+|[^\s&;,\"']++)",
     _FLAGS,
 )
 # What a dictionary and a pair look like once they are text: in JSON, in a repr, in JSON inside of JSON.
@@ -88,22 +95,37 @@ _RULES: Final[tuple[_Rule, ...]] = (
     ("-----", ("-----begin ",), _sub(_PEM, rf"\1{MASK}")),
     ("", ("bearer", "basic", "digest"), _sub(_SCHEME, rf"\1 {MASK}")),
     ("", ("eyj", "aiza", "akia", "asia"), _sub(_TOKENS, MASK)),
-    (".", ("ya29.",), _sub(_TOKENS, MASK)),
-    ("-", ("sk-", "glpat-", "xox", "pypi-"), _sub(_TOKENS, MASK)),
+    (".", ("ya29.", "hvs."), _sub(_TOKENS, MASK)),
+    ("-", ("sk-", "glpat-", "xox", "pypi-", "xai-", "nvapi-"), _sub(_TOKENS, MASK)),
     (
         "_",
-        ("hg_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "sk_", "rk_", "whsec_", "hf_", "npm_"),
+        (
+            "hg_",
+            "ghp_",
+            "gho_",
+            "ghu_",
+            "ghs_",
+            "ghr_",
+            "github_pat_",
+            "sk_",
+            "rk_",
+            "whsec_",
+            "hf_",
+            "npm_",
+            "gsk_",
+            "r8_",
+        ),
         _sub(_TOKENS, MASK),
     ),
     ("://", ("@",), lambda text: _USERINFO.sub(_userinfo, text)),
     (":", ("cookie", "authorization", "x-api-key"), lambda text: _HEADER.sub(_header, _COOKIES.sub(_header, text))),
     (
         "=",
-        ("password", "passwd", "passphrase", "token", "secret", "credential", "key", "signature"),
+        ("password", "passwd", "passphrase", "token", "secret", "credential", "key", "signature", "pwd", "sig="),
         _sub(_ASSIGNMENT, rf"\1{MASK}"),
     ),
 )
-_NAME_HINTS: Final = ("authorization", "token", "pass", "secret", "credential", "cookie", "key", "ciphertext")
+_NAME_HINTS: Final = ("authorization", "token", "pass", "pwd", "secret", "credential", "cookie", "key", "ciphertext")
 
 
 def _userinfo(match: re.Match[str]) -> str:
@@ -200,7 +222,7 @@ class Redactor:
             return "..."
         if isinstance(value, Mapping):
             return dict(self._named(key, item, depth, left) for key, item in value.items())
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str | bytes):
+        if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | bytes):
             return list(self._named(value[0], value[1], depth, left))
         if isinstance(value, list | tuple | set | frozenset):
             return [self._redact(item, depth + 1, left) for item in value]
