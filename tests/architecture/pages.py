@@ -2,22 +2,47 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
 
 import headgate
 from headgate.controlplane.app import reference
 from headgate.controlplane.settings import ControlPlaneSettings
+from headgate.controlplane.web.refusals import Refusals
+from headgate.controlplane.xds.metrics import XdsMetrics
 from headgate.dataplane.settings import DataplaneSettings
-from headgate.kit.reference import controls_page, errors_page, kit_settings_page, settings_page
+from headgate.kit.reference import (
+    controls_page,
+    errors_page,
+    kit_settings_page,
+    metrics_page,
+    registry_of_kit,
+    settings_page,
+)
 
 PACKAGE = Path(headgate.__file__).parent
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 SECTIONS = [("Control plane", ControlPlaneSettings), ("Dataplane", DataplaneSettings)]
 
+
+def control_plane_metrics() -> CollectorRegistry:
+    """A registry with what the control plane counts besides the kit."""
+    registry = CollectorRegistry()
+    XdsMetrics(registry)
+    nobody: Any = None
+    Refusals(nobody, registry)
+    return registry
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": lambda: settings_page(SECTIONS),
     "kit-settings.md": kit_settings_page,
     "controls.md": controls_page,
+    "metrics.md": lambda: metrics_page(
+        [("Services hardened with the kit", registry_of_kit()), ("The control plane, besides", control_plane_metrics())]
+    ),
     "errors.md": lambda: errors_page(PACKAGE),
     "openapi.json": reference,
 }

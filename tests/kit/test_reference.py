@@ -6,6 +6,7 @@ import pytest
 from pydantic import Field, SecretStr
 
 from headgate.kit.hardening import HardeningSettings
+from headgate.kit.observe.metrics import Metrics
 from headgate.kit.profile import RULES
 from headgate.kit.reference import (
     CodeUse,
@@ -15,6 +16,8 @@ from headgate.kit.reference import (
     fault_kinds,
     kit_settings_page,
     listed,
+    metrics_page,
+    registry_of_kit,
     settings_page,
 )
 from headgate.kit.settings import Settings
@@ -149,3 +152,22 @@ def test_the_page_of_controls():
     does = "The client behind trusted proxies: its address and whether it came by HTTPS."
     row = f"| 3 | `proxies` | {does} | identify | all | `trusted_proxies`, `forwarded_header` |"
     assert row in controls_page()
+
+
+def test_the_page_of_metrics():
+    """Each metric has its exposed name, kind, labels and sentence; those of the process itself are left out."""
+    page = metrics_page([("The kit", registry_of_kit())])
+    labels = "`protocol`, `route`, `method`, `status`, `code`"
+    assert f"| `headgate_requests_total` | counter | {labels} | Calls answered. |" in page
+    assert "| `headgate_breaker_state` | gauge | `target` |" in page
+    assert "| `headgate_request_duration_seconds` | histogram |" in page
+    assert "python_info" not in page
+
+
+def test_the_page_of_metrics_is_whole():
+    """What a kit exposes is on the page."""
+    page = metrics_page([("The kit", registry_of_kit())])
+    exposed = {
+        line.split()[2] for line in Metrics().render().decode().splitlines() if line.startswith("# TYPE headgate")
+    }
+    assert {name for name in exposed if not name.endswith("_created") and f"`{name}`" not in page} == set()

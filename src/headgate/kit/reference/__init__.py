@@ -8,6 +8,7 @@ errors_page(Path("src/headgate"))                           # every code there i
 
 from headgate.kit.reference.controls import controls_page, listed
 from headgate.kit.reference.errors import CodeUse, codes_in, errors_page, fault_kinds
+from headgate.kit.reference.metrics import metrics_page, registry_of_kit
 from headgate.kit.reference.settings import kit_settings_page, settings_page
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "fault_kinds",
     "kit_settings_page",
     "listed",
+    "metrics_page",
+    "registry_of_kit",
     "settings_page",
 ]
