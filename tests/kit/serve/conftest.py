@@ -15,13 +15,18 @@ from headgate.kit.serve.http import HttpServer
 SERVERS = ("uvicorn", "granian", "hypercorn")
 
 
+def needs(server: str) -> None:
+    """Skip the test when the server is not installed; where everything should be, fail."""
+    if find_spec(server) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{server} is not installed")
+        pytest.skip(f"{server} is not installed")
+
+
 @pytest.fixture(params=SERVERS)
 def kind(request) -> str:
     """Each server there is."""
-    if find_spec(request.param) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{request.param} is not installed")
-        pytest.skip(f"{request.param} is not installed")
+    needs(request.param)
     return request.param
 
 

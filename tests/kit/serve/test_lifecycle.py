@@ -419,9 +419,9 @@ def test_a_process(start, kind):
     assert child.wait(20) == 0
 
 
-def test_a_process_in_a_hurry(start):
-    """A second signal ends a process that waits for its calls."""
-    child = start("uvicorn", "slow")
+def test_a_process_in_a_hurry(start, kind):
+    """A second signal ends a process that waits for its calls at once."""
+    child = start(kind, "slow")
     url = httpx.URL(json.loads(read_until(child, '"serving"'))["url"])
     with socket.create_connection((url.host, url.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
