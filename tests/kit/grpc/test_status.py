@@ -30,11 +30,13 @@ def error_of(code, message="no", details=b"", debug="debug"):
 def test_every_kind_of_fault_survives_the_way(kind):
     """A fault of any kind, sent as a status and read again, says the same."""
     [made] = [each for each in Fault.__subclasses__() if each.kind == kind]
-    fault = made("no", code="a_code", hint="do this", violations=[Violation("/a", "odd", "even")], retry_after=0.5)
+    details = {"sku": "tea", "left": 2, "seen": ["a", None, {"b": True}]}
+    violations = [Violation("/a", "odd", "even")]
+    fault = made("no", code="a_code", hint="do this", violations=violations, retry_after=0.5, details=details)
     back = fault_from_rpc_error(error_of(CODES[kind], "no", rich_status(fault, "id").SerializeToString()))
     assert type(back) is made
     assert (back.message, back.code, back.hint, back.retry_after) == ("no", "a_code", "do this", 0.5)
-    assert back.violations == fault.violations
+    assert (back.violations, back.details) == (fault.violations, details)
 
 
 def test_internal_texts_stay():

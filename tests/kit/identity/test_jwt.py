@@ -16,7 +16,7 @@ from headgate.kit.controls.identity import Identity
 from headgate.kit.controls.principal import Certificate, Principal
 from headgate.kit.identity import jwt as module
 from headgate.kit.identity.jwks import Jwks
-from headgate.kit.identity.jwt import JwtAuthenticator, scopes_of
+from headgate.kit.identity.jwt import JwtAuthenticator, roles_of, scopes_of
 from headgate.kit.identity.keys import FixedKeys
 from tests.kit.identity.conftest import AUDIENCE, ISSUER, NOW, SigningPair
 
@@ -79,6 +79,21 @@ def test_a_good_token(pair):
 def test_scopes(claims, scopes):
     """Scopes are words or lists of words; whatever else an issuer writes there grants nothing."""
     assert scopes_of(claims) == scopes
+
+
+@pytest.mark.parametrize(
+    ("claims", "roles"),
+    [
+        ({}, set()),
+        ({"roles": ["clerk", "", 7]}, {"clerk"}),
+        ({"roles": "clerk manager"}, {"clerk", "manager"}),
+        ({"roles": ["clerk"], "realm_access": {"roles": ["manager"]}}, {"clerk", "manager"}),
+        ({"realm_access": "manager"}, set()),
+    ],
+)
+def test_roles(claims, roles):
+    """Roles are words, in a list or a text, where issuers are used to put them."""
+    assert roles_of(claims) == roles
 
 
 @pytest.mark.parametrize(

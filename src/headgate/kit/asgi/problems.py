@@ -2,9 +2,9 @@
 
     {"type": "urn:headgate:problem:etag_mismatch", "title": "Etag mismatch", "status": 412,
      "detail": "...", "instance": "/api/v1/...", "code": "etag_mismatch", "request_id": "...",
-     "hint": "...", "errors": [{"pointer": "/port", "message": "...", "hint": "..."}]}
+     "hint": "...", "errors": [{"pointer": "/port", "message": "...", "hint": "..."}], "details": {...}}
 
-`hint` and `errors` are there when there is something to say. `install` makes an application answer with
+`hint`, `errors` and `details` are there when there is something to say. `install` makes an application answer with
 these for faults, refused input, unknown paths and methods, and defects (whose text stays in the log).
 """
 
@@ -98,6 +98,7 @@ def problem_document(
     hint: str = "",
     violations: Sequence[Violation] = (),
     request_id: str = "",
+    details: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The members of a problem, in the order they are sent."""
     document: dict[str, Any] = {
@@ -116,6 +117,8 @@ def problem_document(
             {"pointer": each.pointer, "message": each.message} | ({"hint": each.hint} if each.hint else {})
             for each in violations
         ]
+    if details:
+        document["details"] = details
     return document
 
 
@@ -140,6 +143,7 @@ def fault_document(fault: Fault, path: str, request_id: str) -> dict[str, Any]:
         hint=fault.hint,
         violations=fault.violations,
         request_id=request_id,
+        details=fault.details,
     )
 
 

@@ -25,9 +25,9 @@ A fault has two texts: `message` and `hint` are for the caller, `internal` is fo
 Source: google.rpc.Code; RFC 9457 for what becomes of it over HTTP.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Fault(Exception):  # noqa: N818 - the domain's word; "error" is what the w
     """Base of all faults. Raise a subclass.
 
     `code` is stable and may be matched by programs; `hint` says what to do next; `violations` locate
-    the trouble in the input; `retry_after` is in seconds; `internal` never leaves the process.
+    the trouble in the input; `retry_after` is in seconds; `details` are what programs need to know besides, made
+    of what JSON has; `internal` never leaves the process.
     """
 
     kind: ClassVar[str] = "UNKNOWN"
@@ -60,6 +61,7 @@ class Fault(Exception):  # noqa: N818 - the domain's word; "error" is what the w
         hint: str = "",
         violations: Sequence[Violation] = (),
         retry_after: float | None = None,
+        details: Mapping[str, Any] | None = None,
         internal: str = "",
     ) -> None:
         super().__init__(message)
@@ -68,6 +70,7 @@ class Fault(Exception):  # noqa: N818 - the domain's word; "error" is what the w
         self.hint = hint
         self.violations = tuple(violations)
         self.retry_after = retry_after
+        self.details = dict(details or {})
         self.internal = internal
 
 

@@ -22,14 +22,15 @@ class Certificate:
 class Principal:
     """A known caller. `id` may be logged and is what limits are charged to; it is never a credential.
 
-    `scopes` are what it may do ("*" is everything); `tenant` whom it works for; `extra` is the
-    authenticator's own object, out of reach of logs.
+    `scopes` are what it may do ("*" is everything); `roles` what it is, for guards that ask for roles; `tenant` whom
+    it works for; `extra` is the authenticator's own object, out of reach of logs.
     """
 
     id: str
     kind: Kind = "token"
     scopes: frozenset[str] = frozenset()
     tenant: str = ""
+    roles: frozenset[str] = frozenset()
     extra: Any = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:

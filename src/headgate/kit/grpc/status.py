@@ -7,17 +7,20 @@ A fault becomes a status code, its message, and details (google.rpc) in `grpc-st
     RetryInfo           retry_after
     LocalizedMessage    the hint
     RequestInfo         the request id
+    google.protobuf.Struct   what the fault says to programs in its `details`
 
 `fault_from_rpc_error` reads them all again, and makes the best of what other services send. The `internal`
 text of a fault is never among them. Source: google/rpc/error_details.proto; AIP-193.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.struct_pb2 import Struct
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, LocalizedMessage, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -26,12 +29,15 @@ from headgate.kit.controls.faults import Fault, Unknown, Violation
 DETAILS: Final = "grpc-status-details-bin"
 DOMAIN: Final = "headgate"
 LONGEST_MESSAGE: Final = 1_024
-MOST_DETAILS: Final = 4_096
-"""Bytes of details: peers take 8 KiB of metadata in all, and drop the call beyond."""
+"""Bytes of a text in UTF-8; on the wire a status message may be three times as long."""
+MOST_DETAILS: Final = 3_072
+"""Bytes of details: peers take 8 KiB of metadata in all, with these in base64, and drop the call beyond."""
 
+_ENVELOPES: Final = 256
 _TYPES: Final = "type.googleapis.com/"
 _CLASSES: Final[dict[str, type[Message]]] = {
-    each.DESCRIPTOR.full_name: each for each in (BadRequest, ErrorInfo, LocalizedMessage, RequestInfo, RetryInfo)
+    each.DESCRIPTOR.full_name: each
+    for each in (BadRequest, ErrorInfo, LocalizedMessage, RequestInfo, RetryInfo, Struct)
 }
 CODES: Final[dict[str, grpc.StatusCode]] = {each.name: each for each in grpc.StatusCode}
 """The status code of each kind of fault."""
@@ -43,7 +49,7 @@ FAULTS: Final[dict[str, type[Fault]]] = {each.kind: each for each in Fault.__sub
 
 def text(value: str) -> str:
     """`value` as UTF-8 can say it, and not longer than a status message should be."""
-    return value[:LONGEST_MESSAGE].encode("utf-8", "replace").decode("utf-8")
+    return value[:LONGEST_MESSAGE].encode("utf-8", "replace")[:LONGEST_MESSAGE].decode("utf-8", "ignore")
 
 
 def code_name(code: Any) -> str:
@@ -66,9 +72,18 @@ def details_of(fault: Fault, request_id: str = "") -> list[Message]:
         found.append(RequestInfo(request_id=request_id))
     if fault.hint:
         found.append(LocalizedMessage(locale="en", message=text(fault.hint)))
+    if fault.details:
+        found.extend(_structure(fault.details))
     if fault.violations:
         found.append(BadRequest(field_violations=_fitting(fault.violations)))
     return found
+
+
+def _structure(details: Mapping[str, Any]) -> list[Message]:
+    """The details for programs, unless there is no room for them."""
+    made = Struct()
+    made.update(details)
+    return [made] if made.ByteSize() <= MOST_DETAILS - LONGEST_MESSAGE - 512 else []
 
 
 def _fitting(violations: Iterable[Violation]) -> list[BadRequest.FieldViolation]:
@@ -119,6 +134,8 @@ def _read(detail: Any, found: dict[str, Any]) -> None:
         found["code"] = detail.reason.lower() or None
     elif isinstance(detail, RetryInfo):
         found["retry_after"] = detail.retry_delay.ToNanoseconds() / 1_000_000_000
+    elif isinstance(detail, Struct):
+        found["details"] = MessageToDict(detail)
     elif isinstance(detail, LocalizedMessage):
         found["hint"] = detail.message
     elif isinstance(detail, BadRequest):

@@ -205,17 +205,24 @@ class JwtAuthenticator:
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
         subject = _name(claims, "sub")
         tenant = _name(claims, self._tenant_claim) if self._tenant_claim else ""
-        return Principal(f"{claims['iss']}#{subject}", "jwt", scopes_of(claims), tenant, MappingProxyType(claims))
+        named = f"{claims['iss']}#{subject}"
+        return Principal(named, "jwt", scopes_of(claims), tenant, roles_of(claims), MappingProxyType(claims))
 
 
 def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
     """The scopes a token grants."""
-    found: set[str] = set()
-    for name in ("scope", "scp", "permissions"):
-        value = claims.get(name)
-        listed = value.split() if isinstance(value, str) else value if isinstance(value, list) else ()
-        found.update(each for each in listed if isinstance(each, str) and each)
-    return frozenset(found)
+    return frozenset().union(*(_words(claims.get(name)) for name in ("scope", "scp", "permissions")))
+
+
+def roles_of(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The roles a token gives: `roles`, and `realm_access.roles` as Keycloak has them."""
+    realm = claims.get("realm_access")
+    return _words(claims.get("roles")) | _words(realm.get("roles") if isinstance(realm, dict) else None)
+
+
+def _words(value: Any) -> frozenset[str]:
+    listed = value.split() if isinstance(value, str) else value if isinstance(value, list) else ()
+    return frozenset(each for each in listed if isinstance(each, str) and each)
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:
