@@ -441,3 +441,23 @@ async def test_lifespan_passes():
 
     await ContentSafety(inside, input_gate=block())({"type": "lifespan"}, None, None)
     assert seen == ["lifespan"]
+
+
+async def test_what_a_framework_leaves_in_the_scope_is_seen_outside():
+    """The route that a framework notes in the scope is there for the shell outside, which counts and logs by it."""
+    inside = application()
+    seen = []
+
+    async def outside(scope, receive, send):
+        await ContentSafety(inside, input_gate=block(), output_gate=block())(scope, receive, send)
+        seen.append(scope["endpoint"])
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(outside), base_url="http://test") as http:
+        await http.post("/say", content=iter_of(b'"hello"'), headers={"accept-encoding": "gzip"})
+    assert seen == [say]
+
+
+async def iter_of(*chunks):
+    """A body without a length."""
+    for chunk in chunks:
+        yield chunk

@@ -243,3 +243,18 @@ async def test_scorers_are_given_text():
     scorer = Words("badger")
     await Gate([scorer]).judge("x\ud800y \ud83d\ude00 z")
     assert scorer.asked == ["x\ufffdy \U0001f600 z"]
+
+
+async def test_what_is_left_after_redaction_is_judged():
+    """Texts that hold something only together are replaced also when another one was to blame alone."""
+
+    class Pair:
+        name = "pair"
+
+        async def score(self, text):
+            return {"badger": float("badger" in text), "pair": float("salt" in text and "pepper" in text)}
+
+    gate = Gate([Pair()], action="redact")
+    texts = {"/a": "salt", "/b": "a badger", "/c": "pepper"}
+    assert await gate.check_all(texts, "input") == dict.fromkeys(texts, "[removed]")
+    assert await gate.check_all({"/a": "salt", "/b": "a badger"}, "input") == {"/b": "[removed]"}

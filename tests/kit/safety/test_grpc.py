@@ -312,7 +312,7 @@ async def test_findings_are_told_with_their_side():
 @pytest.mark.parametrize("side", ["input_gate", "output_gate"])
 @pytest.mark.parametrize(("on_error", "code"), [("closed", grpc.StatusCode.UNAVAILABLE), ("open", None)])
 async def test_calls_nobody_can_judge(side, on_error, code):
-    """With no scorer that answers in time, calls of every kind are refused as worth a retry, or pass, as the gate does."""
+    """With no scorer that answers in time, calls of every kind are refused as worth a retry, or pass."""
     for scorer in (Broken(), Stuck()):
         gate = Gate([scorer], on_error=on_error, timeout=0.02)
         async with Running(ContentInterceptor(abort=True, **{side: gate})) as server:

@@ -205,3 +205,19 @@ async def test_a_flagged_conversation_is_told_of_once():
     for message in ("a badger", "a fine day", "so it goes"):
         assert await trail.check(message) == message
     assert told.findings == [(WORD,)]
+
+
+async def test_others_have_their_turn():
+    """A long text that comes in one piece does not keep the event loop from everything else."""
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await Gate([Words("badger")], action="redact", hold_back=40).check_output("All is well. " * 500 + "badger")
+    task.cancel()
+    assert turns > 20

@@ -78,13 +78,14 @@ class ContentSafety:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._input is not None:
-            scope, receive = await self._admit(self._input, scope, receive)
+            receive = await self._admit(self._input, scope, receive)
         if self._output is None:
             await self.app(scope, receive, send)
             return
+        _make_readable(scope)
         output = Output(self._output, send, text_at=self._text_at, buffer=self._buffer)
         try:
-            await self.app(_readable(scope), receive, output.send)
+            await self.app(scope, receive, output.send)
         except (Exception, asyncio.CancelledError):
             # What an application makes of being stopped is of no interest: the caller has an answer.
             if not output.cut or _is_cancelled():
@@ -97,11 +98,11 @@ class ContentSafety:
     def _chosen(self, path: str) -> bool:
         return path.startswith(self._below) or path in self._paths
 
-    async def _admit(self, gate: Gate, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+    async def _admit(self, gate: Gate, scope: Scope, receive: Receive) -> Receive:
         """The request as the application may see it."""
         body, last = await self._read(receive)
         if last["type"] != "http.request":
-            return scope, _Replay([last], receive)
+            return _Replay([last], receive)
         refusal = None
         if last.get("more_body", False):
             refusal = _too_large(self._buffer)
@@ -109,11 +110,12 @@ class ContentSafety:
             refusal = _compressed()
         if refusal is None:
             new = body and await bodies.judged(gate, body, _header(scope, b"content-type"), self._pointers)
-            return _resized(scope, len(new)), _Replay([{"type": "http.request", "body": new}], receive)
+            _resize(scope, len(new))
+            return _Replay([{"type": "http.request", "body": new}], receive)
         if gate.on_error == "closed":
             raise refusal
         more = last.get("more_body", False)
-        return scope, _Replay([{"type": "http.request", "body": body, "more_body": more}], receive)
+        return _Replay([{"type": "http.request", "body": body, "more_body": more}], receive)
 
     async def _read(self, receive: Receive) -> tuple[bytes, Message]:
         """The body, at most as much as is buffered and one message more, and the last message of it."""
@@ -155,19 +157,21 @@ def _header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
-def _resized(scope: Scope, size: int) -> Scope:
-    """The scope with the length of the body that is replayed."""
-    if _header(scope, b"content-length") in {b"", str(size).encode()}:
-        return scope
-    headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
-    return {**scope, "headers": [*headers, (b"content-length", str(size).encode())]}
+# A scope is changed and not copied: frameworks leave in it what the shell outside looks for, such as the route.
 
 
-def _readable(scope: Scope) -> Scope:
-    """The scope without what would let the application answer with something that cannot be read."""
-    headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
-    extensions = {name: each for name, each in (scope.get("extensions") or {}).items() if name not in _UNSUITABLE}
-    return {**scope, "headers": headers, "extensions": extensions}
+def _resize(scope: Scope, size: int) -> None:
+    """Give the scope the length of the body that is replayed."""
+    if _header(scope, b"content-length") not in {b"", str(size).encode()}:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+        scope["headers"] = [*headers, (b"content-length", str(size).encode())]
+
+
+def _make_readable(scope: Scope) -> None:
+    """Take from the scope what would let the application answer with something that cannot be read."""
+    scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+    given = scope.get("extensions") or {}
+    scope["extensions"] = {name: each for name, each in given.items() if name not in _UNSUITABLE}
 
 
 def _too_large(buffer: int) -> Fault:

@@ -94,7 +94,12 @@ class Gate:
         if judgement.verdict == "block":
             pointers = {pointer.partition("\0")[0]: found for pointer, found in to_blame.items()}
             raise blocked(side, judgement.categories, pointers or {"": judgement.categories})
-        return {pointer: await self.redacted(texts[pointer]) for pointer in (to_blame or texts)}
+        redacted = {pointer: await self.redacted(texts[pointer]) for pointer in (to_blame or texts)}
+        rest = "\n".join(redacted.get(pointer, text) for pointer, text in texts.items()).replace(self.marker, " ")
+        if (await self.judge(rest)).clean:
+            return redacted
+        # What is left holds something between its texts.
+        return dict.fromkeys(texts, self.marker)
 
     async def _to_blame(self, texts: list[tuple[str, str]], together: Judgement) -> dict[str, tuple[str, ...]]:
         """Those of `texts`, judged `together` and found wanting, that are so alone: by halves, to judge few."""

@@ -17,7 +17,7 @@ SECRET: Final = "secret"  # noqa: S105 - the name of a category
 _SECRETS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b[Bb]earer\s+[A-Za-z0-9._~+/-]{20,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
+    r"|\beyJ[A-Za-z0-9_-]{8,512}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
     r"|\b(?:sk|pk|rk)[-_](?:live|test|proj|ant)?[-_]?[A-Za-z0-9_-]{20,}"
     r"|\bAIza[A-Za-z0-9_-]{35}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"

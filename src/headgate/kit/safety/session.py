@@ -4,8 +4,9 @@
 is for conversations, where holding back would stop both sides: it judges each message with the end of the last.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from headgate.kit.controls.window import Piece, Segmenter, sentences
 from headgate.kit.safety.judgement import Judgement, Side
@@ -13,6 +14,9 @@ from headgate.kit.safety.refusals import blocked
 
 if TYPE_CHECKING:
     from headgate.kit.safety.gate import Gate
+
+_PAUSE_AFTER: Final = 8
+"""Units of one chunk after which other tasks have their turn: a long text in one piece has thousands."""
 
 
 class Session:
@@ -33,7 +37,9 @@ class Session:
 
     async def feed(self, chunk: str) -> AsyncGenerator[Piece, None]:
         """Take the next part of the text; yields what may be passed on. Raises as `Gate.check_output`."""
-        for unit in self._segmenter.feed(chunk):
+        for at, unit in enumerate(self._segmenter.feed(chunk)):
+            if at % _PAUSE_AFTER == _PAUSE_AFTER - 1:
+                await asyncio.sleep(0)
             for piece in await self._admit(unit):
                 yield piece
 
