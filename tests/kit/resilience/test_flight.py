@@ -143,18 +143,33 @@ async def test_a_detached_call_is_not_joined():
 
 
 async def test_a_call_nobody_waits_for():
-    """A call begun in the background runs to its end; callers who come meanwhile join it and may leave."""
+    """A call begun in the background runs to its end; callers who come meanwhile join it."""
     flights, upstream = Flights(), Upstream()
     assert flights.begin("k", upstream)
     assert not flights.begin("k", upstream)
-    (caller,) = callers(flights, upstream, 1)
     await until(lambda: upstream.calls)
-    caller.cancel()
-    await asyncio.wait([caller])
-    assert "k" in flights
+    (caller,) = callers(flights, upstream, 1)
     upstream.go.set()
+    await caller
     await until(lambda: not len(flights))
     assert (upstream.calls, upstream.cancelled) == (1, 0)
+
+
+async def test_a_call_in_the_background_cannot_block_its_key():
+    """When a call that nobody began to wait for hangs, the last caller who gave up on it ends it for those to come."""
+    flights, upstream = Flights(), Upstream()
+    flights.begin("k", upstream)
+    await until(lambda: upstream.calls)
+    waiting = callers(flights, upstream, 2)
+    await asyncio.sleep(0)
+    for caller in waiting:
+        caller.cancel()
+    await asyncio.wait(waiting)
+    assert "k" not in flights
+    upstream.go.set()
+    (caller,) = callers(flights, upstream, 1)
+    await caller
+    assert (upstream.calls, upstream.cancelled) == (2, 1)
 
 
 async def test_closing_cancels_what_is_under_way():

@@ -279,12 +279,12 @@ async def test_a_body_that_breaks_counts(clients):
 
 @pytest.mark.parametrize("head", [None, b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort"])
 async def test_the_deadline_ends_the_wait(clients, head):
-    """When the call's time is up the wait for the answer, or for the rest of its body, ends with a fault."""
+    """When the call's time is up the wait for the answer, or for its rest, ends, and counts not against the host."""
     one = clients(remaining=lambda: 0.2, breaker=BreakerPolicy(minimum_calls=1))
     async with Host(lambda _: head) as host:
         with pytest.raises(DeadlineExceeded):
             await one.client().get(host.url)
-        assert one.circuits()[host.url].failures == 0
+        assert (one.circuits()[host.url].state, one.circuits()[host.url].failures) == ("closed", 0)
         await until(lambda: host.open == 0)
 
 
@@ -360,3 +360,13 @@ async def test_what_is_missing_is_named(clients, monkeypatch, module, http2, ext
 def test_retry_after_comes_in_two_forms(value, seconds):
     """Retry-After is read as seconds or as a date, and ignored when it is neither."""
     assert retry_after_of({"retry-after": value}, 10) == seconds
+
+
+async def test_cookies_are_nobodys(clients):
+    """What a host sets for one caller is not sent for the next one, and is not kept."""
+    async with Host(lambda _: answer(200, "set-cookie: session=one-callers; path=/")) as host:
+        client = clients().client()
+        await client.get(host.url)
+        await client.get(host.url)
+        assert not any(b"cookie:" in request.lower() for request in host.requests)
+        assert not client.cookies

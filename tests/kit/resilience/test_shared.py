@@ -205,6 +205,11 @@ async def _is(looking, kind: str) -> bool:
     return (await looking).kind == kind
 
 
+async def _gone(found) -> bool:
+    """Whether nothing is kept."""
+    return await found is None
+
+
 async def _aged(getting, left: float) -> bool:
     return (await getting).left < left
 
@@ -336,6 +341,21 @@ class TestTogether:
         await until(lambda: one.stats().flights == other.stats().flights == 0)
         assert upstream.calls <= 3
         assert (await other.get_or_call("n:k", upstream))["number"] >= 2
+
+    async def test_a_renewal_that_hangs_holds_others_up_no_longer_than_it_helps(self, caches, stores):
+        """A renewal in the background keeps its lease while the stale answer is given, and not for ever."""
+        fields = {"seconds": 0.1, "stale_seconds": 2.0, "memory_seconds": 0.05, "lease_seconds": 0.3}
+        one, other, upstream = caches(**fields), caches(**fields), Upstream()
+        await one.get_or_call("n:k", upstream)
+        store = stores()
+        await until(lambda: _aged(store.get("n:k"), 2.0))
+        upstream.go.clear()
+        await one.get_or_call("n:k", upstream)
+        await until(lambda: upstream.calls == 2)
+        others = Upstream()
+        await until(lambda: _gone(store.get("n:k")))
+        assert (await asyncio.wait_for(other.get_or_call("n:k", others), 30))["number"] == 1
+        assert upstream.calls == 2
 
     async def test_unreadable_answers_are_replaced(self, caches, stores):
         """Bytes in the store that are no answer are thrown away and the call is made."""

@@ -65,11 +65,13 @@ class Flights(Generic[T]):
             self._leave(key, flight)
 
     def begin(self, key: str, start: Callable[[Flight[T]], Awaitable[T]]) -> bool:
-        """Begin a call that nobody waits for, unless one is under way; its error is nobody's."""
+        """Begin a call that nobody waits for, unless one is under way; its error is nobody's.
+
+        Once callers have joined it, it is like any other: when the last of them leaves it is cancelled.
+        """
         if key in self._flights:
             return False
-        flight = self._begin(key, start)
-        flight.waiting += 1
+        self._begin(key, start)
         return True
 
     def detach(self, key: str) -> None:

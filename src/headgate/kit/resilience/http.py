@@ -20,14 +20,15 @@
 - the call's remaining time: when it is up, waiting, pauses and a body half read end with DeadlineExceeded.
   That is not held against the host, unless it had as long as a slow call takes.
 
-What `headers()` gives is added where the request does not have it. Redirects are not followed, and proxies
-in the environment are not used. Needs the extra `http`.
+What `headers()` gives is added where the request does not have it. Redirects are not followed, cookies
+are not kept, and proxies in the environment are not used. Needs the extra `http`.
 """
 
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -168,7 +169,14 @@ class HttpClients:
             write=policy.write_timeout,
             pool=policy.pool_timeout,
         )
-        client = httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+        client = httpx.AsyncClient(
+            transport=transport,
+            timeout=timeout,
+            follow_redirects=False,
+            trust_env=False,
+            # What a host sets for one caller must not be sent for another.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        )
         return client, breakers
 
     def _make_retry(self, origin: str) -> Retry:

@@ -8,7 +8,9 @@ when the holder dies or gives up, one of them takes over. Without the store each
 """
 
 import asyncio
+import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,7 +95,8 @@ class Together:
             if found.kind == "error":
                 raise SharedError(decode_error(found.data))
             if found.kind == "lease":
-                return Answer(await self._make(key, token, make, wanted, fresh + stale), fresh)
+                longest = stale if renew else math.inf
+                return Answer(await self._make(key, token, make, wanted, fresh + stale, longest), fresh)
             waited_for = found.data.decode("ascii")
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 1.5)
@@ -118,8 +121,9 @@ class Together:
         make: Callable[[], Awaitable[bytes]],
         wanted: Callable[[bytes], bool],
         seconds: float,
+        longest: float,
     ) -> bytes:
-        renewal = asyncio.create_task(self._renew(key, token))
+        renewal = asyncio.create_task(self._renew(key, token, longest))
         try:
             data = await make()
         except Exception as error:
@@ -138,9 +142,13 @@ class Together:
                 await self._store.release(key, token)
         return data
 
-    async def _renew(self, key: str, token: str) -> None:
+    async def _renew(self, key: str, token: str, longest: float) -> None:
+        """Keep the lease, but not beyond `longest` seconds: once no stale answer is left, others must not wait."""
+        started = time.monotonic()
         while True:
             await asyncio.sleep(self._lease / 3)
+            if time.monotonic() - started > longest:
+                return
             with suppress(StoreDown):
                 if not await self._store.renew(key, token, self._lease):
                     return

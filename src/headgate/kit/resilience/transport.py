@@ -26,7 +26,7 @@ FAILING_STATUSES: Final = frozenset({500, 502, 503, 504})
 _REFUSING_STATUSES: Final = frozenset({429, 503})
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 _BROKEN: Final = (*_NEVER_SENT, httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
-_OWN_FAULT: Final = (httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_OWN_FAULT: Final = (DeadlineExceeded, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
 class FailingStatus(Exception):  # noqa: N818 - never raised: what an answered failure counts as
@@ -58,7 +58,7 @@ class RequestRetry(Retry):
 
 
 def counts_against_host(error: BaseException) -> bool:
-    """Whether an error speaks against the host: not when our own pool was full or our request malformed."""
+    """Whether an error speaks against the host: not when our pool was full, our time up or our request malformed."""
     return counts_against(error) and not isinstance(error, _OWN_FAULT)
 
 
