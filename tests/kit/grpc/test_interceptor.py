@@ -6,38 +6,14 @@ import grpc
 import pytest
 from grpc_status import rpc_status
 
-from headgate.kit.controls.call import Answer, Budget, Control
+from headgate.kit.controls.call import Answer, Control
 from headgate.kit.controls.faults import PermissionDenied, ResourceExhausted
 from headgate.kit.current import current_call, current_request_id
 from headgate.kit.grpc.status import fault_from_rpc_error
+from tests.kit.grpc.callers import Limits, failing, silence
 from tests.kit.grpc.echo import KINDS, SECRET, SERVICE, Ask, Echo, begin, finish, invoke, path
 
 STREAMS = {"ServerStream", "Bidi"}
-
-
-class Limits(Control):
-    """Gives every call this budget."""
-
-    name = "deadline"
-
-    def __init__(self, **budget: float) -> None:
-        self.budget = Budget(**budget)
-
-    def identify(self, call):
-        call.budget = self.budget
-
-
-async def silence():
-    """Requests that do not come: a client of grpc.aio that still sends misses why it was refused."""
-    await asyncio.Event().wait()
-    yield
-
-
-async def failing(call) -> grpc.aio.AioRpcError:
-    """The error a call ends with."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await finish(call)
-    return caught.value
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -176,6 +176,8 @@ async def test_replies_come_as_they_are_made(over_http):
     await asyncio.wait_for(served.echo.stopped.wait(), 10)
     [call] = await served.recorder.settled()
     assert (call.code, call.complete) == ("CANCELLED", False)
+    [context] = served.echo.contexts
+    assert (context.done(), context.cancelled()) == (True, True), "who asks the context must learn that it is over"
 
 
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])

@@ -12,7 +12,7 @@ import grpc
 
 from headgate.kit.controls.call import Call
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
-from headgate.kit.grpc.metadata import Metadata, text_metadata
+from headgate.kit.grpc.metadata import Metadata, own_metadata
 from headgate.kit.grpc.methods import Method
 from headgate.kit.grpc.status import CODES, code_name
 
@@ -112,7 +112,7 @@ class RpcContext(_Context):
         if self.begun:
             raise grpc.aio.UsageError("Initial metadata already sent!")
         self.begun = True
-        await self._begin(text_metadata(initial_metadata))
+        await self._begin(own_metadata(initial_metadata))
 
     async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         """End the call with this status. Raises AbortError, which the handler lets through."""
@@ -123,7 +123,7 @@ class RpcContext(_Context):
         # As grpc.aio: aborting with success is the handler's mistake.
         self.kind = "UNKNOWN" if kind == "OK" else kind
         self.message = details or self.message
-        self.trailing = text_metadata(trailing_metadata) or self.trailing
+        self.trailing = own_metadata(trailing_metadata) or self.trailing
         raise self.aborted
 
     async def abort_with_status(self, status: Any) -> NoReturn:
@@ -145,7 +145,7 @@ class RpcContext(_Context):
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """Metadata sent after the last response."""
-        self.trailing = text_metadata(trailing_metadata)
+        self.trailing = own_metadata(trailing_metadata)
 
     def trailing_metadata(self) -> Any:
         """What `set_trailing_metadata` was given."""

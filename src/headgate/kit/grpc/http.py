@@ -76,7 +76,17 @@ class HttpContext(RpcContext):
 
     async def run(self) -> None:
         """Run the handler and send its outcome."""
-        call = self.call
+        try:
+            response = await self._response()
+            self.call.code = self.kind
+            await self.finish(response)
+        except asyncio.CancelledError:
+            self.kind = "CANCELLED"
+            raise
+        finally:
+            self.end()
+
+    async def _response(self) -> bytes | None:
         response: bytes | None = None
         try:
             response = await self.method.drive(self)
@@ -89,11 +99,7 @@ class HttpContext(RpcContext):
             conclude(self, RuntimeError("the handler raised CancelledError, but the call was not cancelled"))
         except Exception as error:  # noqa: BLE001 - outermost: nothing a handler raises may reach the caller
             conclude(self, error)
-        call.code = self.kind
-        try:
-            await self.finish(response)
-        finally:
-            self.end()
+        return response
 
     def invocation_metadata(self) -> Any:
         """What the caller sent along."""

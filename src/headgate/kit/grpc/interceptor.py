@@ -51,7 +51,8 @@ class KitInterceptor(_Interceptor):
 
     `certificate_of` is for servers with TLS, which are told apart by it. `max_receive` and `max_send` are bytes of
     one message, 0 without limit; the server's own options must allow a little more, so that it is the call that
-    is refused and not the connection's business.
+    is refused and not the connection's business. `last_words` is how many seconds the reader of a stream that went
+    wrong has to take its end, before it is cut off.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class KitInterceptor(_Interceptor):
         certificate_of: CertificateOf | None = None,
         max_receive: int = 0,
         max_send: int = 0,
+        last_words: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pipeline = pipeline
+        self.last_words = last_words
         self.certificate_of = certificate_of
         self.max_receive = max_receive
         self.max_send = max_send
@@ -218,7 +221,11 @@ class NativeContext(RpcContext):
         if fault is not None:
             trailing = (*trailing, (DETAILS, rich_status(fault, self.call.request_id).SerializeToString()))
         try:
-            await self.wire.abort(CODES[self.kind], text(self.message), trailing)
+            # The end of a stream waits behind what its reader has not taken yet.
+            async with asyncio.timeout(self._shell.last_words if self.begun else None):
+                await self.wire.abort(CODES[self.kind], text(self.message), trailing)
+        except TimeoutError:
+            raise asyncio.CancelledError from None
         except grpc.aio.AbortError:
             self.call.complete = True
             raise

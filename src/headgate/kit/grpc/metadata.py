@@ -11,6 +11,7 @@ from urllib.parse import unquote
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 _NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-.")
+_PRINTABLE: Final = frozenset(range(0x20, 0x7F))
 _RESERVED: Final = ("grpc-", ":")
 _BINARY: Final = "-bin"
 _REMEMBERED: Final = 1_024
@@ -47,9 +48,22 @@ def _remember(raw: bytes) -> str:
     return name
 
 
-def text_metadata(metadata: Any) -> Metadata:
-    """Whatever a handler gave for metadata, as a tuple of pairs."""
-    return tuple((name, value) for name, value in metadata or ())
+def own_metadata(metadata: Any) -> Metadata:
+    """Whatever a handler gave for metadata, as a tuple of pairs.
+
+    Raises ValueError for what gRPC could not send: it would find out when the handler is done, and the caller would
+    wait for an answer that never comes.
+    """
+    found = tuple((name, value) for name, value in metadata or ())
+    for name, value in found:
+        if not isinstance(name, str) or not name or not _NAME.issuperset(name):
+            raise ValueError(f"{name!r} is no name of metadata: lower-case letters, digits, '-', '_' and '.'")
+        if name.endswith(_BINARY):
+            if not isinstance(value, bytes):
+                raise ValueError(f"metadata {name} takes bytes, for its name ends in {_BINARY}")
+        elif not _PRINTABLE.issuperset(value.encode("utf-8", "replace") if isinstance(value, str) else value):
+            raise ValueError(f"metadata {name} takes printable ASCII; bytes go under a name that ends in {_BINARY}")
+    return found
 
 
 def host_of_peer(peer: str) -> str:
