@@ -187,6 +187,14 @@ def test_unknown_variables_are_warned_about_once(monkeypatch, caplog):
     ]
 
 
+def test_the_prefix_makes_no_name_nearer(monkeypatch, caplog):
+    """A variable that is like no setting but for the prefix is warned about without a guess."""
+    monkeypatch.setenv("HEADGATE_QUIET", "1")
+    with caplog.at_level(logging.WARNING):
+        Shop.load()
+    assert caplog.messages == ["HEADGATE_QUIET is no setting and is ignored"]
+
+
 def test_bad_values_say_where_they_came_from(monkeypatch):
     """A refused value is told with its setting, its source, what it is and what is allowed."""
     monkeypatch.setenv("HEADGATE_PORT", "eighty")

@@ -297,7 +297,9 @@ def _warn_about_unknown(
     names.update(others)
     for variable in variables:
         if prefix and variable.startswith(prefix) and variable not in names:
-            _warn_once(variable, nearest(variable, names), where)
+            # The prefix that all of them have makes none of them nearer.
+            near = nearest(variable.removeprefix(prefix), [name.removeprefix(prefix) for name in names])
+            _warn_once(variable, prefix + near if near else "", where)
 
 
 @cache
