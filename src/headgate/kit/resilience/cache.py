@@ -21,39 +21,19 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, ParamSpec, TypeAlias, TypeVar
+from typing import ParamSpec, TypeVar
 
 from headgate.kit.controls.faults import InvalidArgument, Violation
 from headgate.kit.resilience.codec import JSON, Codec
 from headgate.kit.resilience.decorate import Cached, Keys
 from headgate.kit.resilience.errors import decode_error, encode_error
 from headgate.kit.resilience.flight import Flight, Flights
-from headgate.kit.resilience.keys import check_namespace
-from headgate.kit.resilience.memory import MemoryStore
-from headgate.kit.resilience.shared import SharedStore, StoreDown
+from headgate.kit.resilience.levels import CacheObserver, Levels
+from headgate.kit.resilience.shared import SharedStore
 from headgate.kit.resilience.together import Answer, SharedError, Together
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-CacheEvent: TypeAlias = Literal[
-    "hit",  # answered from memory
-    "stale",  # answered from memory while a new answer is made
-    "joined",  # waited for a call another caller had begun
-    "miss",  # nothing here: looked further
-    "shared_hit",  # answered from the shared store
-    "shared_error",  # another process's call failed
-    "remembered_error",  # the error of a call not long ago
-    "call",  # called upstream
-    "error",  # the call failed
-    "refresh_failed",  # the call for a new answer failed, the stale one stays
-    "too_large",  # the answer was handed on and not kept
-    "evicted",  # an answer gave way to others
-    "abandoned",  # the last reader left a stream before its end
-    "cut_off",  # a reader was too slow for the others
-]
-CacheObserver: TypeAlias = Callable[[str, CacheEvent], None]
-"""Called with the namespace ("" for evictions) and what happened. Must not raise."""
 
 _REFRESH_PAUSE = 1.0
 
@@ -92,18 +72,7 @@ class CachePolicy:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """A cache at one moment: events so far by name, and what it holds. `outages` are of the shared store."""
-
-    events: dict[str, int]
-    entries: int
-    size: int
-    flights: int
-    outages: int
-
-
-class FlowCache:
+class FlowCache(Levels):
     """A cache for the answers of coroutines. Belongs to one event loop.
 
     `context()` gives the context that calls run in; without it a copy of the first caller's.
@@ -119,11 +88,7 @@ class FlowCache:
         context: Callable[[], Context] | None = None,
     ) -> None:
         self._policy = policy = policy or CachePolicy()
-        self._shared = shared
-        self._observer = observer
-        self._clock = clock
-        self._events: dict[str, int] = {}
-        self._memory = MemoryStore(entries=policy.entries, size=policy.size, evicted=lambda: self._count("", "evicted"))
+        super().__init__(policy, shared, observer, clock)
         self._flights: Flights[bytes] = Flights(context)
         self._together: Together | None = None
         if shared is not None:
@@ -186,41 +151,6 @@ class FlowCache:
             return Cached(function, keys, ask, self.invalidate)
 
         return decorate
-
-    async def invalidate(self, key: str) -> bool:
-        """Forget one answer, also one that is being made; False when the shared store could not be told."""
-        self._memory.delete(key)
-        self._flights.detach(key)
-        try:
-            if self._shared is not None:
-                await self._shared.delete(key)
-        except StoreDown:
-            return False
-        return True
-
-    async def clear(self, namespace: str = "") -> bool:
-        """Forget every answer of a namespace, or all; False when the shared store could not be told."""
-        if namespace:
-            check_namespace(namespace)
-        prefix = f"{namespace}:" if namespace else ""
-        self._memory.clear(prefix)
-        self._flights.detach_all(prefix)
-        try:
-            if self._shared is not None:
-                await self._shared.clear(prefix)
-        except StoreDown:
-            return False
-        return True
-
-    def stats(self) -> CacheStats:
-        """The cache at this moment."""
-        return CacheStats(
-            dict(self._events),
-            len(self._memory),
-            self._memory.size,
-            len(self._flights),
-            0 if self._shared is None else self._shared.outages,
-        )
 
     async def aclose(self) -> None:
         """Cancel calls under way and give their leases back. The shared store is its owner's to close."""
@@ -308,7 +238,11 @@ class FlowCache:
         if entry is not None and not entry.failed and now >= entry.fresh_until:
             self._flights.begin(key, fill)
 
-    def _count(self, key: str, event: CacheEvent) -> None:
-        self._events[event] = self._events.get(event, 0) + 1
-        if self._observer is not None:
-            self._observer(key.partition(":")[0], event)
+    def _detach(self, key: str) -> None:
+        self._flights.detach(key)
+
+    def _detach_all(self, prefix: str) -> None:
+        self._flights.detach_all(prefix)
+
+    def _under_way(self) -> int:
+        return len(self._flights)

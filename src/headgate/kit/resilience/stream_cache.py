@@ -23,22 +23,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from headgate.kit.controls.faults import Aborted, InvalidArgument, Violation
-from headgate.kit.resilience.cache import CacheEvent, CacheObserver, CacheStats
 from headgate.kit.resilience.codec import JSON, Codec
 from headgate.kit.resilience.decorate import CachedStream, Keys
-from headgate.kit.resilience.keys import check_namespace
+from headgate.kit.resilience.levels import CacheObserver, Levels
 from headgate.kit.resilience.live import Live
-from headgate.kit.resilience.memory import MemoryStore
 from headgate.kit.resilience.shared import SharedStore, StoreDown
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# In the shared store, where a stream and an answer of one name must not meet.
-_SUFFIX: Final = ":stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +66,13 @@ class StreamPolicy:
             )
 
 
-class StreamCache:
+class StreamCache(Levels):
     """A cache for the chunks of asynchronous iterators. Belongs to one event loop.
 
     `context()` gives the context that producers run in; without it a copy of the first caller's.
     """
+
+    _suffix: ClassVar[str] = ":stream"
 
     def __init__(
         self,
@@ -87,12 +84,8 @@ class StreamCache:
         context: Callable[[], Context] | None = None,
     ) -> None:
         self._policy = policy = policy or StreamPolicy()
-        self._shared = shared
-        self._observer = observer
-        self._clock = clock
+        super().__init__(policy, shared, observer, clock)
         self._context = context
-        self._events: dict[str, int] = {}
-        self._memory = MemoryStore(entries=policy.entries, size=policy.size, evicted=lambda: self._count("", "evicted"))
         self._live: dict[str, Live] = {}
         self._producers: dict[Live, asyncio.Task[None]] = {}
 
@@ -157,42 +150,6 @@ class StreamCache:
 
         return decorate
 
-    async def invalidate(self, key: str) -> bool:
-        """Forget one stream, and do not keep one under way; False when the shared store could not be told."""
-        self._memory.delete(key)
-        self._live.pop(key, None)
-        try:
-            if self._shared is not None:
-                await self._shared.delete(key + _SUFFIX)
-        except StoreDown:
-            return False
-        return True
-
-    async def clear(self, namespace: str = "") -> bool:
-        """Forget every stream of a namespace, or all; False when the shared store could not be told."""
-        if namespace:
-            check_namespace(namespace)
-        prefix = f"{namespace}:" if namespace else ""
-        self._memory.clear(prefix)
-        for key in [key for key in self._live if key.startswith(prefix)]:
-            del self._live[key]
-        try:
-            if self._shared is not None:
-                await self._shared.clear(prefix)
-        except StoreDown:
-            return False
-        return True
-
-    def stats(self) -> CacheStats:
-        """The cache at this moment; `flights` are the streams under way."""
-        return CacheStats(
-            dict(self._events),
-            len(self._memory),
-            self._memory.size,
-            len(self._producers),
-            0 if self._shared is None else self._shared.outages,
-        )
-
     async def aclose(self) -> None:
         """Cancel what is under way and wait until it is over."""
         tasks = list(self._producers.values())
@@ -233,7 +190,7 @@ class StreamCache:
         live.end()
         if keep and self._shared is not None:
             try:
-                await self._shared.put(key + _SUFFIX, data, seconds)
+                await self._shared.put(key + self._suffix, data, seconds)
             except StoreDown:
                 return
 
@@ -250,7 +207,7 @@ class StreamCache:
         if self._shared is None:
             return False
         try:
-            found = await self._shared.get(key + _SUFFIX)
+            found = await self._shared.get(key + self._suffix)
         except StoreDown:
             return False
         if found is None:
@@ -293,10 +250,15 @@ class StreamCache:
         if self._live.get(key) is live:
             del self._live[key]
 
-    def _count(self, key: str, event: CacheEvent) -> None:
-        self._events[event] = self._events.get(event, 0) + 1
-        if self._observer is not None:
-            self._observer(key.partition(":")[0], event)
+    def _detach(self, key: str) -> None:
+        self._live.pop(key, None)
+
+    def _detach_all(self, prefix: str) -> None:
+        for key in [key for key in self._live if key.startswith(prefix)]:
+            del self._live[key]
+
+    def _under_way(self) -> int:
+        return len(self._producers)
 
 
 @asynccontextmanager
