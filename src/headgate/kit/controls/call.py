@@ -19,13 +19,16 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from headgate.kit.controls.faults import Fault
 from headgate.kit.controls.principal import ANONYMOUS, Certificate, Principal
 
-Protocol: TypeAlias = Literal["http", "websocket", "grpc", "grpc-web", "connect"]
-"""`grpc` is native gRPC; `grpc-web` and `connect` are RPCs which came by the HTTP port."""
+Protocol: TypeAlias = Literal["http", "websocket", "grpc", "grpc-web", "connect", "socket", "nats", "local"]
+"""`grpc` is native gRPC; `grpc-web` and `connect` are RPCs which came by the HTTP port, `socket` those within a
+WebSocket, `nats` those over NATS; `local` ones never left the process."""
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 MutableHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
-EVERY: Final[frozenset[Protocol]] = frozenset(("http", "websocket", "grpc", "grpc-web", "connect"))
+EVERY: Final[frozenset[Protocol]] = frozenset(
+    ("http", "websocket", "grpc", "grpc-web", "connect", "socket", "nats", "local")
+)
 OVER_HTTP: Final[frozenset[Protocol]] = frozenset(("http", "websocket", "grpc-web", "connect"))
 
 

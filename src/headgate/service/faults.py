@@ -1,0 +1,84 @@
+"""Faults on wires: one document everywhere, from which the other side makes the same fault again.
+
+It is the problem document of HTTP (RFC 9457) with two members more, `kind` and `retry_after` in seconds. A service
+declares its own by subclassing one of the kit's:
+
+    class OutOfStock(FailedPrecondition):
+        \"\"\"There is less than was asked for.\"\"\"
+
+        default_code = "out_of_stock"
+
+        class Details(Struct):
+            left: int
+
+    raise OutOfStock("only 2 are left", details={"left": 2})
+
+Callers whose method declares it (`raises=[OutOfStock]`) catch that class; for others it is a FailedPrecondition.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headgate.kit.controls import faults
+from headgate.kit.controls.codes import code_of_status
+from headgate.kit.controls.faults import Fault, Internal, Unknown, Violation
+
+KINDS: Final[Mapping[str, type[Fault]]] = {
+    each.kind: each for each in Fault.__subclasses__() if each.__module__ == faults.__name__
+}
+"""The kit's fault of each kind."""
+
+LONGEST_TEXT: Final = 4_096
+"""Characters that are taken over from what another service says."""
+
+
+def document_of(fault: Fault, instance: str = "", request_id: str = "") -> dict[str, Any]:
+    """The fault as it is sent. What it says for the log only stays here."""
+    from headgate.kit.asgi.problems import fault_document
+
+    document = fault_document(fault, instance, request_id)
+    document["kind"] = fault.kind
+    if fault.retry_after is not None:
+        document["retry_after"] = fault.retry_after
+    return document
+
+
+def fault_of(document: Any, declared: Mapping[str, type[Fault]], *, status: int = 0) -> Fault:
+    """The fault that a document tells of, of the class declared for its code; `status` is HTTP's, where there is one.
+
+    Whatever else came in place of a document makes the best of it.
+    """
+    if not isinstance(document, Mapping):
+        document = {}
+    kind = _text(document.get("kind")) or (code_of_status(status) if status else "UNKNOWN")
+    base = KINDS.get(kind, Unknown)
+    code = _text(document.get("code"))
+    made = declared.get(code, base)
+    if made.kind != base.kind:
+        made = base
+    after = document.get("retry_after")
+    return made(
+        _text(document.get("detail")) or kind.replace("_", " ").lower(),
+        code=code or None,
+        hint=_text(document.get("hint")),
+        violations=_violations(document.get("errors")),
+        retry_after=float(after) if isinstance(after, int | float) and not isinstance(after, bool) else None,
+        details=document["details"] if isinstance(document.get("details"), dict) else None,
+    )
+
+
+def defect() -> Fault:
+    """What callers are told of an exception that is no fault."""
+    return Internal("something went wrong here", hint="the request id finds the reason in the server's log")
+
+
+def _violations(listed: Any) -> list[Violation]:
+    return [
+        Violation(_text(each.get("pointer")), _text(each.get("message")), _text(each.get("hint")))
+        for each in (listed if isinstance(listed, list) else ())
+        if isinstance(each, Mapping)
+    ]
+
+
+def _text(value: Any) -> str:
+    return value[:LONGEST_TEXT] if isinstance(value, str) else ""

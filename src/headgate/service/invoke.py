@@ -1,0 +1,273 @@
+"""A method of a service's instance with everything round it, the same behind every wire.
+
+    endpoint = Endpoint(orders, contract, method, Conditions(roles=roles))
+    response = await endpoint.call(request, call)           # a stream is an async iterator, either way
+
+From the outside in: guard, idempotency key, cache, middleware, deadline, the method. A middleware is
+
+    async def timed(invocation: Invocation, following: Following) -> Any:
+        try:
+            return await following(invocation)
+        finally:
+            ...
+
+and gets what the method returns: a response, or the iterator of a stream. What an endpoint raises is a fault, or a
+defect that the wire logs and hides; time that runs out is DeadlineExceeded (`method_timeout`).
+"""
+
+import asyncio
+import hashlib
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from headgate.kit.controls.call import Call
+from headgate.kit.controls.faults import DeadlineExceeded, InvalidArgument
+from headgate.service.context import CONTEXT, Context
+from headgate.service.contract import Contract
+from headgate.service.guard import Guard, Roles, check
+from headgate.service.method import Method
+from headgate.service.service import Service
+from headgate.service.types import enc_hook
+
+IDEMPOTENCY_KEY: Final = b"idempotency-key"
+LONGEST_KEY: Final = 255
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One call on its way to a method. Middleware may replace `request`."""
+
+    method: Method
+    request: Any
+    context: Context
+
+
+Following = Callable[[Invocation], Awaitable[Any]]
+Middleware = Callable[[Invocation, Following], Awaitable[Any]]
+
+
+class Memo(Protocol):
+    """Remembers what a call returned: `headgate.service.remember` has one over the kit's cache."""
+
+    async def run(self, key: tuple[str, ...], ttl: float, kind: Any, make: Callable[[], Awaitable[Any]]) -> Any:
+        """What `make` returned for this key within the last `ttl` seconds, or returns now. Errors are not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What an application gives all its endpoints. `keys_kept` is how long outcomes are kept by key, in seconds."""
+
+    roles: Roles = field(default_factory=Roles)
+    middleware: Sequence[Middleware] = ()
+    named: Mapping[str, Middleware] = field(default_factory=dict)
+    memo: Memo | None = None
+    keys_kept: float = 86_400.0
+
+
+class Endpoint:
+    """See the module. Raises InvalidArgument for a method without a guard, or with middleware nobody knows."""
+
+    __slots__ = ("_arguments", "_conditions", "_context", "_guard", "_handler", "_run", "method", "path", "service")
+
+    def __init__(self, service: Service, contract: Contract, method: Method, conditions: Conditions) -> None:
+        if method.guard is None:
+            raise InvalidArgument(
+                f"{contract.title}.{method.name} says nothing about who may call it",
+                code="unguarded_method",
+                hint="guard=require(...) for some, guard=AUTHENTICATED for all who are known, public=True for all",
+            )
+        self.service = contract.name
+        self.method = method
+        self.path = contract.path(method)
+        self._conditions = conditions
+        self._guard: Guard = method.guard
+        self._handler: Callable[..., Any] = getattr(service, method.name)
+        self._context = method.context
+        self._arguments = _arguments(method)
+        chain = _chain(contract, method, conditions)
+        run: Following = self._handle
+        for each in reversed(chain):
+            run = _link(each, run)
+        self._run = run
+
+    async def call(self, request: Any, call: Call) -> Any:
+        """The response, or an async iterator of responses. Raises what the module says."""
+        method, options = self.method, self.method.options
+        context = Context(call, self.service, method.rpc)
+        CONTEXT.set(context)
+        if not self._guard.public:
+            await check(self._guard, self._conditions.roles, context, request)
+        if options.timeout is not None:
+            _shorten(call, options.timeout)
+        invocation = Invocation(method, request, context)
+        if options.cache or options.idempotent == "key":
+            return await self._remembered(invocation)
+        return await self._run(invocation)
+
+    async def _remembered(self, invocation: Invocation) -> Any:
+        """The response of an earlier call that was the same, where the method says that it may be."""
+        memo, method, call = self._conditions.memo, self.method, invocation.context.call
+        if memo is None or method.kind.streams_in or method.kind.streams_out:
+            return await self._run(invocation)
+
+        async def run() -> Any:
+            return await self._run(invocation)
+
+        caller = "" if self._guard.public else call.key
+        if method.options.cache:
+            key = (self.path, caller, _fingerprint(invocation.request))
+            return await memo.run(key, method.options.cache, method.response, run)
+        named = _key_of(call)
+        if not named:
+            return await run()
+        return await self._once(memo, invocation, (self.path, call.key, named), run)
+
+    async def _once(
+        self, memo: Memo, invocation: Invocation, key: tuple[str, ...], run: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """The outcome of the first call with this key, which must have asked for the same."""
+        fingerprint = _fingerprint(invocation.request)
+
+        async def first() -> Any:
+            return _Outcome(fingerprint, await run())
+
+        outcome = await memo.run(key, self._conditions.keys_kept, _outcome_of(self.method.response), first)
+        if outcome.request != fingerprint:
+            raise InvalidArgument(
+                "this idempotency key was used for another request",
+                code="idempotency_key_reused",
+                hint="make a new key for each thing that is to be done once",
+            )
+        return outcome.response
+
+    async def _handle(self, invocation: Invocation) -> Any:
+        """Call the method itself."""
+        arguments = self._arguments(invocation.request)
+        context, options = invocation.context, self.method.options
+        named = {self._context: context} if self._context else {}
+        result = self._handler(*arguments, **named)
+        if not self.method.kind.streams_out:
+            if options.timeout is None:
+                return await result
+            return await _within(result, context.call)
+        if inspect.isawaitable(result):
+            result = await result
+        return result if options.timeout is None else _stream_within(result, context.call)
+
+
+class _Outcome(msgspec.Struct, array_like=True):
+    request: str
+    response: Any
+
+
+def _outcome_of(response: Any) -> Any:
+    return msgspec.defstruct("Outcome", [("request", str), ("response", response)], bases=(_Outcome,), array_like=True)
+
+
+def _arguments(method: Method) -> Callable[[Any], tuple[Any, ...]]:
+    names = method.arguments
+    if names is None:
+        return lambda request: (request,)
+    if not names:
+        return lambda _request: ()
+    if len(names) == 1:
+        only = attrgetter(names[0])
+        return lambda request: (only(request),)
+    return attrgetter(*names)
+
+
+def _chain(contract: Contract, method: Method, conditions: Conditions) -> list[Middleware]:
+    """The middleware of application, service and method, without what the method skips."""
+    listed = [*conditions.middleware, *contract.owner.declared.middleware, *method.options.middleware]
+    chain = [_named(each, conditions.named, f"{contract.title}.{method.name}") for each in listed]
+    names = {_name(each, conditions.named) for each in chain}
+    for name in method.options.skip - names:
+        raise _unknown(f"{contract.title}.{method.name} skips", name, names)
+    return [each for each in chain if _name(each, conditions.named) not in method.options.skip]
+
+
+def _named(each: Any, named: Mapping[str, Middleware], where: str) -> Middleware:
+    if not isinstance(each, str):
+        middleware: Middleware = each
+        return middleware
+    if each not in named:
+        raise _unknown(f"{where} names", each, named)
+    return named[each]
+
+
+def _name(middleware: Middleware, named: Mapping[str, Middleware]) -> str:
+    found = next((name for name, each in named.items() if each is middleware), "")
+    return found or getattr(middleware, "__name__", type(middleware).__name__)
+
+
+def _unknown(where: str, name: str, known: Any) -> InvalidArgument:
+    return InvalidArgument(
+        f"{where} the middleware '{name}', which there is not",
+        code="unknown_middleware",
+        hint=f"known here: {', '.join(sorted(known)) or 'none'}",
+    )
+
+
+def _link(middleware: Middleware, following: Following) -> Following:
+    async def run(invocation: Invocation) -> Any:
+        return await middleware(invocation, following)
+
+    return run
+
+
+def _shorten(call: Call, seconds: float) -> None:
+    """Let the call end within `seconds`, or earlier if its caller waits no longer."""
+    end = time.monotonic() + seconds
+    if call.deadline is None or end < call.deadline:
+        call.deadline = end
+
+
+async def _within(result: Awaitable[Any], call: Call) -> Any:
+    try:
+        async with asyncio.timeout(_left(call)):
+            return await result
+    except TimeoutError as error:
+        raise _late() from error
+
+
+async def _stream_within(responses: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(_left(call)):
+                    response = await anext(responses)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise _late() from error
+            yield response
+    finally:
+        if (close := getattr(responses, "aclose", None)) is not None:
+            await close()
+
+
+def _left(call: Call) -> float | None:
+    return None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the method took too long", code="method_timeout")
+
+
+def _key_of(call: Call) -> str:
+    value = call.headers.get(IDEMPOTENCY_KEY, b"").decode("latin-1")
+    if len(value) > LONGEST_KEY:
+        raise InvalidArgument(
+            f"an idempotency key has at most {LONGEST_KEY} characters", code="invalid_idempotency_key"
+        )
+    return value
+
+
+def _fingerprint(request: Any) -> str:
+    return hashlib.sha256(msgspec.msgpack.encode(request, enc_hook=enc_hook, order="deterministic")).hexdigest()
