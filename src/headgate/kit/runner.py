@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         names, flags = _names(arguments)
-        settings = HardeningSettings.from_command_line(flags, prog="python -m headgate.kit MODULE:APP")
+        settings = HardeningSettings.from_command_line(
+            flags, prog="python -m headgate.kit MODULE:APP [--rpc MODULE:ADD]"
+        )
         if not names.get(APP):
             sys.stderr.write(_USAGE)
             return REFUSED

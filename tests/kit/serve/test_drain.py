@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from headgate.kit.asgi.health import Health
 from headgate.kit.asgi.shell import Shell
-from headgate.kit.controls.call import OVER_HTTP, Pipeline
+from headgate.kit.controls.call import OVER_HTTP, Control, Pipeline
 from headgate.kit.controls.probes import Probes
 from headgate.kit.serve import calls
 from headgate.kit.serve.calls import DRAINING
@@ -231,3 +231,51 @@ async def test_idle_connections_do_not_delay(http_server, probe):
         await http.get("/")
         await asyncio.wait_for(serving.stop(), 20)
     silent.close()
+
+
+class Names(Control):
+    """A control that names every call, and remembers how it ended."""
+
+    name = "names"
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    def identify(self, call):
+        call.request_id = "r-1"
+
+    def respond(self, call, headers):
+        headers.append((b"x-request-id", call.request_id.encode()))
+
+    def settle(self, call):
+        self.ends.append(f"{call.status} {call.code}")
+
+
+async def test_what_is_cut_behind_a_shell_is_told_as_any_other_end(http_server, probe):
+    """At the end of the grace a request gets a problem with its id, an event stream an event, a WebSocket a frame."""
+    names = Names()
+    part = http_server(Shell(probe, Pipeline([names], OVER_HTTP)))
+    serving = await served_by(part, shutdown_grace=0.3)
+    async with (
+        httpx.AsyncClient(base_url=part.url, timeout=30) as http,
+        http.stream("GET", "/stream") as stream,
+        websockets.connect(part.url.replace("http", "ws")) as client,
+    ):
+        chunks = stream.aiter_text()
+        await anext(chunks)
+        await client.send("a")
+        assert await client.recv() == "a"
+        probe.asked.clear()
+        under_way = asyncio.create_task(http.get("/gate"))
+        await until(lambda: len(probe.scopes) == 3)
+        await asyncio.wait_for(serving.stop(), 20)
+        answered = await under_way
+        text = "".join([chunk async for chunk in chunks])
+        frame = orjson.loads(await client.recv())
+        await client.wait_closed()
+    assert (answered.status_code, answered.headers["retry-after"]) == (503, "1")
+    assert (answered.json()["code"], answered.headers["x-request-id"]) == ("stopping", "r-1")
+    assert '"code":"stopping"' in text.rpartition("event: error\ndata: ")[2]
+    assert (frame["error"]["code"], client.close_code) == ("stopping", 1001)
+    assert sorted(names.ends) == ["101 UNAVAILABLE", "200 UNAVAILABLE", "503 UNAVAILABLE"]
+    assert probe.story[-1] == "down"

@@ -300,7 +300,7 @@ class Exchange(Supervised):
             return
         begun = bool(call.status)
         try:
-            async with asyncio.timeout(self.shell.last_words):
+            async with asyncio.timeout(self.patience or self.shell.last_words):
                 if begun:
                     await self._break_off(fault)
                 else:

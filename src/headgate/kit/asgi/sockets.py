@@ -8,6 +8,7 @@ last text frame, unless it speaks a subprotocol that has no place for it, and a 
 
 | code | when |
 | --- | --- |
+| 1001 | serving ends |
 | 1008 | the caller's fault: input, credentials, permissions |
 | 1009 | a message is larger than allowed |
 | 1011 | a defect here |
@@ -63,7 +64,7 @@ _FORBIDDEN: Final = 403
 _NO_CODE: Final = 1005
 _ABNORMAL: Final = 1006
 _DISCONNECTED: Final = "WebSocketDisconnect"
-_TOO_BIG: Final = 1009
+_CLOSER: Final[Mapping[str, int]] = {"message_too_large": 1009, "stopping": 1001}
 _LONGEST_REASON: Final = 120
 _DENIAL: Final = "websocket.http.response"
 _log = structlog.get_logger("headgate.http")
@@ -71,7 +72,7 @@ _log = structlog.get_logger("headgate.http")
 
 def close_code(fault: Fault) -> int:
     """The code that a socket is closed with for this fault."""
-    return _TOO_BIG if fault.code == "message_too_large" else CLOSE_CODES[fault.kind]
+    return _CLOSER.get(fault.code) or CLOSE_CODES[fault.kind]
 
 
 def error_frame(fault: Fault, path: str, request_id: str) -> str:
@@ -228,7 +229,7 @@ class Socket(Supervised):
         if self._closed or self.gone or call.kept(CLOSE_CODE) is not None:
             return
         try:
-            async with asyncio.timeout(self.shell.last_words):
+            async with asyncio.timeout(self.patience or self.shell.last_words):
                 if fault is None:
                     await self._close(1000, "")
                 elif call.status == SWITCHED:

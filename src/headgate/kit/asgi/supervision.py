@@ -14,12 +14,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from headgate.kit.asgi.inbox import DISCONNECTS, Inbox
 from headgate.kit.controls.call import Budget, Call
-from headgate.kit.controls.faults import Cancelled, DeadlineExceeded, Fault
+from headgate.kit.controls.faults import Cancelled, DeadlineExceeded, Fault, Unavailable
 
 if TYPE_CHECKING:
     from headgate.kit.asgi.shell import Shell
 
+STOPPING: Final = "headgate.stopping"
+"""The extension of a scope that holds the event set when calls under way are cancelled because serving ends."""
+
 _FOREVER: Final = math.inf
+_HURRIED_SECONDS: Final = 1.0
 
 
 class Ticker:
@@ -83,6 +87,8 @@ class Supervised:
     """Why the shell ends this call; from then on nothing the application sends goes out."""
     gone = False
     """Whether the caller went away."""
+    patience: float | None = None
+    """How long the caller has to take the end of the call, where that is not the shell's `last_words`."""
     bucket: "set[Supervised]"
     """Where the ticker keeps it."""
 
@@ -214,11 +220,22 @@ class Supervised:
             task.uncancel()
         self._cancels = 0
         foreign = task.cancelling() > self._cancels_before
+        if foreign and self._stopping():
+            task.uncancel()
+            foreign = task.cancelling() > self._cancels_before
+            if self.verdict is None and isinstance(error, asyncio.CancelledError):
+                self.verdict = stopping()
+                self.patience = _HURRIED_SECONDS
         if error is not None and not isinstance(error, Exception):
             if foreign or self.verdict is None or not isinstance(error, asyncio.CancelledError):
                 raise error
         elif foreign:
             raise asyncio.CancelledError
+
+    def _stopping(self) -> bool:
+        extensions = self.scope.get("extensions")
+        event: asyncio.Event | None = extensions.get(STOPPING) if extensions else None
+        return event is not None and event.is_set()
 
     def _cancel(self) -> None:
         self._cancels += 1
@@ -253,3 +270,8 @@ class Supervised:
 def gone() -> Fault:
     """What ends the call of a caller who left."""
     return Cancelled("the caller went away")
+
+
+def stopping() -> Fault:
+    """What ends the calls that go on when serving does."""
+    return Unavailable("the server is stopping", code="stopping", retry_after=1.0)

@@ -5,6 +5,8 @@
     await calls.wait(10.0)                  # whether all ended within 10 seconds
     await calls.cut()                       # cancel what is left; it is answered 503, or its stream ends short
 
+Behind a `Shell` what is cut is told as any other end: a problem, an error event, a frame, with all that belongs to it.
+
 A stream that has no end of its own should watch for the end of serving:
 
     draining = scope["extensions"]["headgate.draining"]         # an asyncio.Event
@@ -15,6 +17,8 @@ from typing import Any, Final, cast
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headgate.kit.asgi.supervision import STOPPING
 
 DRAINING: Final = "headgate.draining"
 """The extension of a scope that holds the event set when serving is about to end."""
@@ -39,6 +43,7 @@ class Calls:
 
     def __init__(self, app: ASGIApp, *, state: dict[str, Any] | None = None) -> None:
         self.draining = asyncio.Event()
+        self.stopping = asyncio.Event()
         self.state = state if state is not None else {}
         self.headers: list[tuple[bytes, bytes]] = []
         self.departures: tuple[type[Exception], ...] = ()
@@ -60,6 +65,7 @@ class Calls:
         if extensions is None:
             extensions = scope["extensions"] = {}
         extensions[DRAINING] = self.draining
+        extensions[STOPPING] = self.stopping
         call = _Call(self, scope, send)
         self._under_way.add(task)
         self._empty.clear()
@@ -98,6 +104,7 @@ class Calls:
 
     async def cut(self) -> int:
         """Cancel what is under way and wait until it has cleaned up. Returns how many there were."""
+        self.stopping.set()
         self._cut = set(self._under_way)
         count = len(self._cut)
         for task in self._cut:
