@@ -1,5 +1,6 @@
 """Handlers written without `async` are served the same, in threads."""
 
+import asyncio
 import threading
 
 import grpc
@@ -113,6 +114,24 @@ async def test_callbacks_and_rich_aborts(serve):
         await invoke(served.channel, "Unary", Ask())
     await served.recorder.settled()
     assert told.wait(5)
+
+
+async def test_waiting_handlers_hold_up_nobody_else(serve):
+    """Blocking handlers that wait for their callers leave threads to others, and end when these leave."""
+    echo = Blocking()
+    served = await serve(echo=echo)
+    calls = [begin(served.channel, "Bidi", None, _one_and_wait()) for _ in range(40)]
+    assert [(await call.read()).text for call in calls] == ["a"] * 40
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 10) == 1
+    for call in calls:
+        call.cancel()
+    assert {call.code for call in await served.recorder.settled(40)} == {"CANCELLED"}
+    assert not any(context.is_active() for context in echo.contexts)
+
+
+async def _one_and_wait():
+    yield Ask(text="a")
+    await asyncio.Event().wait()
 
 
 def test_what_counts_as_asynchronous():

@@ -1,12 +1,14 @@
 """Handlers written without `async`: they run in a thread, so that they hold up nobody else.
 
 A thread cannot be cancelled. A handler that takes long asks `context.is_active()` and stops by itself; its
-call is over for the caller all the same.
+call is over for the caller all the same. The threads are these handlers' own, at most `MOST_THREADS`: streams
+that wait for their callers must not hold up whoever else needs a thread, such as name resolution.
 """
 
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
     from headgate.kit.grpc.context import RpcContext
     from headgate.kit.grpc.methods import Method
 
+MOST_THREADS: Final = 64
+
 _END: Final = object()
+_threads: Final = ThreadPoolExecutor(MOST_THREADS, "headgate-rpc")
 
 
 async def drive_in_thread(method: "Method", context: "RpcContext") -> bytes | None:
@@ -24,7 +29,7 @@ async def drive_in_thread(method: "Method", context: "RpcContext") -> bytes | No
     request = _Requests(loop, context) if method.request_streaming else await context.only_request()
 
     async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-        return await loop.run_in_executor(None, variables.run, function, *arguments)
+        return await loop.run_in_executor(_threads, variables.run, function, *arguments)
 
     response = await in_thread(method.behaviour, request, ThreadContext(loop, context))
     if not method.response_streaming:
