@@ -299,6 +299,19 @@ def test_which_keys_are_taken():
     assert found.find(None, "PS256") is None
 
 
+def test_keys_this_machine_cannot_use_are_left_out(monkeypatch):
+    """A curve the cryptography library was built without costs that key, not the whole set."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from jwt.algorithms import OKPAlgorithm
+
+    def refuse(_entry):
+        raise UnsupportedAlgorithm("not in this build")
+
+    monkeypatch.setattr(OKPAlgorithm, "from_jwk", refuse)
+    document = {"keys": [SigningPair("ed", "EdDSA").jwk(), SigningPair("ec").jwk()]}
+    assert len(KeySet.parse(document)) == 1
+
+
 def test_private_halves_are_not_read():
     """Of a key that was published with its private half only the public one is kept."""
     pair = SigningPair("one")

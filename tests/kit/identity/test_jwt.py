@@ -106,6 +106,7 @@ def test_roles(claims, roles):
         ({"exp": True}, "token_invalid"),
         ({"exp": float("inf")}, "token_invalid"),
         ({"exp": float("nan")}, "token_invalid"),
+        ({"exp": 10**400}, "token_invalid"),
         ({"nbf": NOW + 31}, "token_not_yet_valid"),
         ({"iat": NOW + 31}, "token_not_yet_valid"),
         ({"nbf": "now"}, "token_invalid"),

@@ -1,5 +1,8 @@
 """Errors as bytes, for other processes."""
 
+import subprocess
+import sys
+
 import pytest
 
 from headgate.kit.controls.faults import Internal, ResourceExhausted, Violation
@@ -36,3 +39,23 @@ def test_other_errors_say_nothing():
 def test_unreadable_errors_are_errors(data):
     """Bytes that tell nothing are still an error."""
     assert isinstance(decode_error(data), Internal)
+
+
+OWN_FIRST = """
+from headgate.kit.controls.faults import Fault, Unavailable
+
+class Own(Fault):
+    kind = "UNAVAILABLE"
+
+    def __init__(self, door):
+        super().__init__(door)
+
+from headgate.kit.resilience.errors import decode_error, encode_error
+told = decode_error(encode_error(Own("closed")))
+assert type(told) is Unavailable, told
+"""
+
+
+def test_faults_of_ones_own_stand_in_for_none():
+    """What a service derives from the base of faults does not take the place of one of the sixteen."""
+    subprocess.run([sys.executable, "-c", OWN_FIRST], check=True, timeout=60)

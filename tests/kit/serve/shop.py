@@ -43,10 +43,10 @@ async def _crash(_request: Request) -> Response:
 def make() -> Starlette:
     """The application, with metrics of its own."""
     metrics = Metrics()
-    sold = metrics.limiter_decision
+    sold = metrics.cache_event
 
     async def sell(_request: Request) -> Response:
-        sold("shop", "admitted")
+        sold("shop", "call")
         return PlainTextResponse(str(os.getpid()))
 
     async def told(_request: Request) -> Response:

@@ -121,9 +121,8 @@ async def test_their_metrics_are_one(tmp_path, monkeypatch):
     async with running(app=f"{SHOP}:make", factory=True, health=f"{SHOP}:health") as workers:
         await seen(workers, "/sell", 2)
         text = [await workers.get("/metrics") for _ in range(3)]
-        counted = {
-            line for each in text for line in each.splitlines() if line.startswith("headgate_limiter_decisions_total")
-        }
+        lines = [line for each in text for line in each.splitlines()]
+        counted = {line for line in lines if line.startswith("headgate_cache_events_total")}
         assert len(counted) == 1
         assert float(counted.pop().rpartition(" ")[2]) >= 8
         assert json.loads(await workers.get("/ready"))["status"] == "ready"

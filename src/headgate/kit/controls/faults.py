@@ -27,7 +27,7 @@ Source: google.rpc.Code; RFC 9457 for what becomes of it over HTTP.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +168,7 @@ class Unauthenticated(Fault):
     """The caller did not prove who they are."""
 
     kind, default_code = "UNAUTHENTICATED", "unauthenticated"
+
+
+KINDS: Final[Mapping[str, type[Fault]]] = {kind.kind: kind for kind in Fault.__subclasses__()}
+"""The sixteen, by their kind; what a service derives from `Fault` itself is not among them."""

@@ -24,7 +24,6 @@ No fault tells anything of the token's text. Source: RFC 7519, RFC 8725, RFC 906
 
 import importlib.util
 import json
-import math
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -44,6 +43,7 @@ TYPES: Final = frozenset(("", "jwt", "at+jwt", "application/at+jwt"))
 """Values of `typ` that are accepted: logout tokens, DPoP proofs and security events are no credentials."""
 
 _LONGEST_NAME: Final = 255
+_LATEST: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +229,8 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    # A bool is an int to Python; no time is later than one that is not a number.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # A bool is an int to Python; no time is later than one that is not a number, and none needs hundreds of digits.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LATEST:
         raise _wrong(f"the token's '{name}' is no time", "token_invalid")
     return float(value)
 

@@ -128,6 +128,7 @@ def _signing_key(entry: Any) -> SigningKey | None:
 
 
 def _public_key(entry: Mapping[str, Any], kty: str) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
     from jwt.exceptions import PyJWTError
 
@@ -136,6 +137,6 @@ def _public_key(entry: Mapping[str, Any], kty: str) -> Any:
     kinds: Mapping[str, Any] = {"RSA": RSAAlgorithm, "EC": ECAlgorithm, "OKP": OKPAlgorithm}
     try:
         key: Any = kinds[kty].from_jwk(public)
-    except (PyJWTError, ValueError, TypeError, KeyError):
+    except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, KeyError):
         return None
     return None if kty == "RSA" and key.key_size < _LEAST_RSA_BITS else key

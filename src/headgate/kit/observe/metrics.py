@@ -14,11 +14,10 @@ whichever is asked then answers for all of them. Exemplars are for one process o
 
 import os
 import platform
-from functools import cached_property
 from typing import Any, Final
 
 import prometheus_client.values
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -28,7 +27,7 @@ from headgate import __version__
 from headgate.kit.controls.call import Call
 from headgate.kit.observe.calls import PlainCalls, SharedCalls
 from headgate.kit.observe.observers import BreakerMetrics, Families, RetryMetrics, SafetyMetrics, StoreMetrics
-from headgate.kit.observe.series import METHODS, UNMATCHED, Bounded
+from headgate.kit.observe.series import Bounded
 from headgate.kit.observe.workers import SHARED_DIRECTORY, collect_workers
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -80,7 +79,6 @@ class Metrics:
     def _describe_rooms(self, families: Families) -> None:
         refusals = families.counter("refusals", "Calls refused, by the control that did.", "control", "code")
         self._refusals = Bounded(refusals, _MOST_REFUSALS)
-        self._limiter = families.bounded_counter("limiter_decisions", "Decisions of limiters.", "limiter", "decision")
         self._cache = families.bounded_counter("cache_events", "What caches did.", "cache", "event")
         self._audit = families.counter("audit_records", "Records of the audit log.", "outcome")
         self._lost_lines = families.counter("log_lines_dropped", "Lines of the log its stream did not take.")
@@ -92,10 +90,6 @@ class Metrics:
         self._calls.ended(call, counted=counted, stream=stream)
         if call.refused_by and call.fault is not None:
             self._refusals.labels(call.refused_by, call.fault.code).inc()
-
-    def limiter_decision(self, limiter: str, decision: str) -> None:
-        """A limiter admitted or refused."""
-        self._limiter.labels(limiter, decision).inc()
 
     def cache_event(self, cache: str, event: str) -> None:
         """A cache answered, missed, waited, called, threw out: an observer of `FlowCache`."""
@@ -122,29 +116,3 @@ class Metrics:
     def render(self) -> bytes:
         """The exposition, to be served as `CONTENT_TYPE`."""
         return self.expose()[0]
-
-    @cached_property
-    def _http(self) -> tuple[Counter, Histogram]:
-        labels = ("route", "method", "status")
-        return (
-            Counter("headgate_http_requests", "Requests answered, by route template.", labels, registry=self.registry),
-            Histogram(
-                "headgate_http_request_seconds",
-                "Time from the request's arrival until its response was sent, by route template.",
-                labels,
-                buckets=_BUCKETS,
-                registry=self.registry,
-            ),
-        )
-
-    @cached_property
-    def in_flight(self) -> Gauge:
-        """Requests that `RequestMiddleware` is answering."""
-        return Gauge("headgate_http_requests_in_flight", "Requests that are being answered.", registry=self.registry)
-
-    def observe_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one request that `RequestMiddleware` answered. `route` is a template, "" when none matched."""
-        labels = (route or UNMATCHED, method if method in METHODS else "OTHER", f"{status // 100}xx")
-        requests, times = self._http
-        requests.labels(*labels).inc()
-        times.labels(*labels).observe(seconds)

@@ -7,11 +7,8 @@ secrets, and a store is no place for them.
 """
 
 import json
-from typing import Final
 
-from headgate.kit.controls.faults import Fault, Internal, Violation
-
-_KINDS: Final = {kind.kind: kind for kind in Fault.__subclasses__()}
+from headgate.kit.controls.faults import KINDS, Fault, Internal, Violation
 
 
 def encode_error(error: Exception) -> bytes:
@@ -33,7 +30,7 @@ def decode_error(data: bytes) -> Fault:
     """The fault those bytes tell of; Internal when they tell nothing."""
     try:
         told = json.loads(data)
-        return _KINDS.get(told["kind"], Internal)(
+        return KINDS.get(told["kind"], Internal)(
             told["message"],
             code=told["code"],
             hint=told["hint"],
