@@ -7,7 +7,7 @@ that nobody takes what came for the whole.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -114,7 +114,10 @@ class Exchange(Supervised):
                     await self._send(message)
                     return
             elif self._plain and kind == "http.response.body":
-                await self._send_part(message)
+                self._count(message)
+                await self._send(message)
+                if self._sent_last:
+                    self._complete()
                 return
             elif self._sent_last or (not self._opened and kind in _PARTS):
                 raise RuntimeError("a part of a response before its start, or after its end")
@@ -127,8 +130,8 @@ class Exchange(Supervised):
             self.left(None, True)
             raise
 
-    def _send_part(self, message: Message) -> Awaitable[None]:
-        """Count and send a part of an ordinary body."""
+    def _count(self, message: Message) -> None:
+        """Count a part of an ordinary body, and note whether it is the last."""
         call = self.call
         body = message.get("body", b"")
         if body:
@@ -137,15 +140,18 @@ class Exchange(Supervised):
         if message.get("more_body", False):
             self._last = body or self._last
             self._touched = self.shell.clock()
-            return self._send(message)
-        return self._finish(message)
+        else:
+            self._plain, self._sent_last = False, True
+
+    def _complete(self) -> None:
+        call = self.call
+        call.complete = True
+        call.ended = self.shell.clock()
 
     async def _finish(self, message: Message) -> None:
         self._plain, self._sent_last = False, True
         await self._send(message)
-        call = self.call
-        call.complete = True
-        call.ended = self.shell.clock()
+        self._complete()
 
     async def _put(self, message: Message) -> None:
         """Send a message out of the ordinary, or one that came out of compression."""
