@@ -20,6 +20,7 @@ from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhaust
 from headgate.kit.safety import bodies, sse
 from headgate.kit.safety.gate import Gate
 from headgate.kit.safety.output import Output
+from headgate.kit.safety.refusals import note
 from headgate.kit.safety.sockets import serve_socket
 
 METHODS: Final = ("POST", "PUT", "PATCH")
@@ -78,7 +79,11 @@ class ContentSafety:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._input is not None:
-            receive = await self._admit(self._input, scope, receive)
+            try:
+                receive = await self._admit(self._input, scope, receive)
+            except Fault as fault:
+                note(fault, always=True)
+                raise
         if self._output is None:
             await self.app(scope, receive, send)
             return
@@ -93,6 +98,7 @@ class ContentSafety:
         finally:
             output.forget()
         if output.refusal is not None:
+            note(output.refusal)
             raise output.refusal
 
     def _chosen(self, path: str) -> bool:

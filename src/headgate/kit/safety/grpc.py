@@ -17,7 +17,7 @@ from headgate.kit.safety.conversation import Conversation
 from headgate.kit.safety.envelopes import Envelopes
 from headgate.kit.safety.gate import Gate
 from headgate.kit.safety.judgement import Side
-from headgate.kit.safety.refusals import not_installed
+from headgate.kit.safety.refusals import not_installed, note
 
 try:
     import grpc
@@ -163,6 +163,7 @@ class GatedHandler:
             yield _with(message, new)
 
     async def _refuse(self, fault: Fault, context: Any) -> None:
+        note(fault)
         if not self._abort:
             raise fault
         await context.abort(grpc.StatusCode[fault.kind], fault.message)

@@ -14,10 +14,16 @@ FailedPrecondition
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from headgate.kit.controls.faults import FailedPrecondition, Fault, PermissionDenied, Unavailable, Violation
+from headgate.kit.current import current_call
 from headgate.kit.safety.judgement import Side
 
+CONTROL: Final = "content_filter"
+"""Under this name logs, metrics and the audit log know who refused."""
+
+_JUDGED: Final = frozenset(("content_blocked", "content_unjudged"))
 _SAYS = {"input": "the request holds", "output": "the response held"}
 _HINT = {"input": "say it otherwise", "output": "ask for something else"}
 
@@ -43,6 +49,13 @@ def unjudged(reason: str) -> Fault:
         retry_after=1.0,
         internal=reason,
     )
+
+
+def note(fault: Fault, *, always: bool = False) -> None:
+    """Let the call being served know that the gate refused it: with such a code, or `always`."""
+    call = current_call()
+    if call is not None and not call.refused_by and (always or fault.code in _JUDGED):
+        call.refused_by = CONTROL
 
 
 def not_installed(package: str, extra: str) -> Fault:

@@ -14,6 +14,7 @@ from headgate.kit.controls.faults import Fault
 from headgate.kit.safety import documents, sse
 from headgate.kit.safety.conversation import Conversation
 from headgate.kit.safety.gate import Gate
+from headgate.kit.safety.refusals import note
 
 _POLICY: Final = 1008
 
@@ -37,6 +38,7 @@ async def serve_socket(
         if socket.refusal is None:
             raise
     if socket.refusal is not None:
+        note(socket.refusal)
         raise socket.refusal
 
 
