@@ -121,6 +121,67 @@ def test_a_sink_that_fails_loses_nothing(opened, logged):
     assert events == ["audit records cannot be written, they wait", "audit records are written again"]
 
 
+def test_a_value_without_end_blocks_nothing(opened):
+    """A value too long for any sink gives way to a word for it: the record, and those behind it, are written."""
+    records: list[bytes] = []
+    audit = opened(CallableSink(records.append))
+    audit.record("imported", target="team/blue", details={"text": "x" * 300_000})
+    audit.record("deleted", target="team/blue")
+    assert audit.flush()
+    first, second = map(json.loads, records)
+    assert (first["event.action"], first["headgate.target"]) == ("imported", "team/blue")
+    assert first["headgate.details"] == "(too long)"
+    assert second["event.action"] == "deleted"
+    assert max(map(len, records)) < 4_096
+
+
+def test_a_sink_with_a_defect_ends_nothing(opened, logged):
+    """A sink that raises what no sink should is tried again like one that cannot write."""
+    broken, records = [True, True], []
+
+    class Defective(Sink):
+        def write(self, batch) -> None:
+            if broken:
+                broken.pop()
+                raise ValueError("a defect")
+            records.extend(batch)
+
+    audit = opened(Defective(), chain=True, first_pause=0.01)
+    audit.write({"n": 1})
+    assert audit.flush()
+    assert [json.loads(record)["event.sequence"] for record in records] == [1]
+    assert logged()[0]["event"] == "audit records cannot be written, they wait"
+
+
+FORKED = """
+    import os, sys
+    from pathlib import Path
+    from headgate.kit.observe.audit import AuditLog
+    from headgate.kit.observe.audit_sinks import FileSink
+
+    sink = FileSink(Path(sys.argv[1]))
+    audit = AuditLog(sink, chain=True)
+    with sink.exclusive():
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            audit.write({"who": "child"})
+            os.write(write, b"unlocked" if audit.flush(0.5) else b"waited")
+            audit.flush()
+            os._exit(0)
+        print(os.read(read, 20).decode())
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_takes_its_turn(tmp_path):
+    """A child that was forked waits while its parent writes, and writes after it."""
+    path = tmp_path / "audit.log"
+    command = [sys.executable, "-c", textwrap.dedent(FORKED), str(path)]
+    assert subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout == "waited\n"
+    assert [record["who"] for record in lines(path)] == ["child"]
+
+
 def test_what_does_not_fit_is_dropped_and_counted(opened, logged):
     """Beyond the queue records are dropped, each counted, the outage logged once; there is never more memory in use."""
     sink, told = Refuses(), []
@@ -206,7 +267,7 @@ def test_a_long_record_is_resumed(opened, tmp_path):
     path = tmp_path / "audit.log"
     for _ in range(2):
         audit = opened(FileSink(path, fsync=True), chain=True)
-        audit.write({"text": "x" * 300_000})
+        audit.write({f"text.{number}": "x" * 900 for number in range(300)})
         audit.close()
     assert verify(path).records == 2
     assert len(verify(path).chains) == 1

@@ -16,13 +16,14 @@ def test_faults_come_back():
         code="quota",
         hint="wait",
         retry_after=2.5,
+        details={"left": 3},
         violations=[Violation("/a", "b", "c")],
         internal="key=abc",
     )
     data = encode_error(fault)
     told = decode_error(data)
     assert (type(told), told.message, told.code, told.hint) == (ResourceExhausted, "too many", "quota", "wait")
-    assert (told.retry_after, told.violations) == (2.5, (Violation("/a", "b", "c"),))
+    assert (told.retry_after, told.details, told.violations) == (2.5, {"left": 3}, (Violation("/a", "b", "c"),))
     assert b"key=abc" not in data
 
 

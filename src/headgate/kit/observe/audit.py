@@ -32,6 +32,9 @@ _BATCH: Final = 500
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 10.0
 _LAST_WAIT: Final = 5.0
+_LONGEST_RECORD: Final = 16_384
+_LONGEST_VALUE: Final = 1_024
+_TOO_LONG: Final = "(too long)"
 _log = structlog.get_logger("headgate.audit")
 
 
@@ -79,10 +82,21 @@ class AuditLog:
         self._thread: threading.Thread | None = None
         self._tail = encode({**self._about, "process.pid": os.getpid()})[1:]
 
+    def inherit(self) -> None:
+        """Begin anew in a child that was forked."""
+        self.start_over()
+        self._sink.inherit()
+
     def write(self, document: Mapping[str, Any]) -> None:
-        """Put a record in the queue, stamped with the time. `document` is masked, and of JSON's types."""
+        """Put a record in the queue, stamped with the time. `document` is masked, and of JSON's types.
+
+        In a record of over 16 KiB, which sinks may refuse for ever, values of over 1 KiB become "(too long)".
+        """
         stamp = datetime.now(UTC).isoformat(timespec="microseconds")[:-6]
-        record = b'{"@timestamp":"%bZ",%b,%b' % (stamp.encode(), encode(document)[1:-1], self._tail)
+        told = encode(document)
+        if len(told) > _LONGEST_RECORD:
+            told = encode({name: _fit(value) for name, value in document.items()})
+        record = b'{"@timestamp":"%bZ",%b,%b' % (stamp.encode(), told[1:-1], self._tail)
         with self._lock:
             full = len(self._waiting) >= self._most or self._closed.is_set()
             begins, self._full = full and not self._full, full
@@ -191,7 +205,7 @@ class AuditLog:
     def _written(self, batch: list[bytes]) -> bool:
         try:
             self._offer(batch)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a sink's defect must not end the thread, and all records with it
             self._told("delayed", len(batch))
             if not self._failing:
                 self._failing = True
@@ -219,9 +233,13 @@ class AuditLog:
             place = chain.place
             try:
                 self._sink.write([chain.seal(record) for record in batch])
-            except OSError:
+            except Exception:
                 chain.place = place
                 raise
+
+
+def _fit(value: Any) -> Any:
+    return value if len(encode(value)) <= _LONGEST_VALUE else _TOO_LONG
 
 
 def _of_call() -> dict[str, Any]:
@@ -249,7 +267,7 @@ def _flush_all() -> None:
 
 def _start_over_all() -> None:
     for log in list(_OPEN):
-        log.start_over()
+        log.inherit()
 
 
 atexit.register(_flush_all)

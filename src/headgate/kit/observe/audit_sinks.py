@@ -49,6 +49,10 @@ class Sink:
     def reopen(self) -> None:
         """Begin with whatever is at the sink's place now."""
 
+    def inherit(self) -> None:
+        """This is a child that was forked: share nothing with the parent that only one may use."""
+        self.reopen()
+
     def close(self) -> None:
         """Give up what it holds."""
 
@@ -153,6 +157,11 @@ class FileSink(Sink):
 
     def reopen(self) -> None:
         """Nothing to do: a file that was moved is noticed."""
+
+    def inherit(self) -> None:
+        """Open the file anew: what is locked by way of a descriptor is locked for all who inherited it."""
+        with suppress(OSError):
+            self._follow()
 
     def close(self) -> None:
         """Close the file."""

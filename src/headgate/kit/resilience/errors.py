@@ -20,10 +20,11 @@ def encode_error(error: Exception) -> bytes:
         "message": fault.message,
         "hint": fault.hint,
         "retry_after": fault.retry_after,
+        "details": fault.details,
         "violations": [[each.pointer, each.message, each.hint] for each in fault.violations],
         "type": type(error).__name__,
     }
-    return json.dumps(told, separators=(",", ":")).encode("ascii")
+    return json.dumps(told, separators=(",", ":"), default=str).encode("ascii")
 
 
 def decode_error(data: bytes) -> Fault:
@@ -35,6 +36,7 @@ def decode_error(data: bytes) -> Fault:
             code=told["code"],
             hint=told["hint"],
             retry_after=told["retry_after"],
+            details=told.get("details"),
             violations=[Violation(*each) for each in told["violations"]],
             internal=f"{told['type']}, of a call that others shared",
         )
