@@ -23,15 +23,19 @@ from headgate.testing.conformance.orders_rpc import add_orders
 
 def app():
     return app_of("starlette")
+
+def hardened():
+    from headgate.kit import harden
+    return harden(app())
 """
 
 
 @contextmanager
-def served(project: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+def served(project: Path, *flags: str, app: str = "shop:app") -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """The shop on free ports: its process, its URL, and where it speaks gRPC."""
     (project / "shop.py").write_text(SHOP)
     log = project / "log.jsonl"
-    command = [sys.executable, "-m", "headgate.kit", "shop:app", "--rpc", "shop:add_orders", "--log-format", "json"]
+    command = [sys.executable, "-m", "headgate.kit", app, "--rpc", "shop:add_orders", "--log-format", "json"]
     limits = ["--rate-limit-default", "off", "--port", "0", "--grpc-port", "0"]
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -74,6 +78,30 @@ def test_it_serves_and_stops(tmp_path: Path, workers: str) -> None:
         assert process.wait(30) == 0
 
 
+def test_an_application_that_is_hardened_already_is_not_hardened_again(tmp_path: Path) -> None:
+    """Its answers carry each header once, also where several workers serve it."""
+    with served(tmp_path, "--workers", "2", app="shop:hardened") as (_, url, _grpc):
+        assert len(httpx.get(f"{url}/orders/1").headers.get_list("x-request-id")) == 1
+
+
+def test_another_server_s_log_is_the_kit_s(tmp_path: Path) -> None:
+    """Under a server that sets up no logs, a hardened application's lines are those of the settings."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    command = [sys.executable, "-m", "uvicorn", "--factory", "shop:hardened", "--port", "0", "--no-access-log"]
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stderr=stream, env={**os.environ, "PYTHONPATH": ".", "LOG_FORMAT": "json"}
+        )
+        try:
+            url = _wait(process, log, r"running on (http://[0-9.:]+)")
+            httpx.get(f"{url}/orders/1")
+            assert _wait(process, log, r'"event":"request".*"path":"(/orders/1)"')
+        finally:
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -83,6 +111,7 @@ def test_it_serves_and_stops(tmp_path: Path, workers: str) -> None:
         (["json:no_such_app"], "'json:no_such_app' has no 'no_such_app'"),
         (["shop:app", "--rpc"], "--rpc needs MODULE:ADD"),
         ([], "usage: python -m headgate.kit"),
+        (["shop:app", "--workers", "2", "--metrics-port", "9100"], "scrape /metrics at the HTTP port"),
         (["shop:app", "--profile", "production"], "nobody could prove who they are"),
     ],
 )

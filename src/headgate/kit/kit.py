@@ -9,6 +9,7 @@ One limiter, one set of keys, one registry of metrics: a caller's budget is the 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context, copy_context
@@ -238,7 +239,9 @@ class Kit:
         return run(self.serve(app, rpc))
 
     async def on_startup(self) -> None:
-        """An application of this kit starts."""
+        """An application of this kit starts, in a server of ours or of somebody else who may have set up no logs."""
+        if not structlog.is_configured() and not logging.getLogger().handlers:
+            open_logs(self.settings)
         self._users += 1
 
     async def on_shutdown(self) -> None:

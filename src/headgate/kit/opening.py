@@ -1,8 +1,8 @@
 """The parts of a kit, made out of settings: where limits, audit records, spans, errors and texts go."""
 
 from headgate import __version__
+from headgate.kit import policies
 from headgate.kit.controls.rate import Store
-from headgate.kit.controls.redaction import Redactor
 from headgate.kit.hardening import LimitSettings, ObserveSettings, SafetySettings
 from headgate.kit.limits.limiter import open_store
 from headgate.kit.observe.audit import AuditLog
@@ -23,7 +23,7 @@ def open_logs(settings: Settings) -> None:
             settings.log_level,
             settings.log_format,
             buffer_bytes=settings.log_buffer,
-            redactor=Redactor(settings.redact_names, settings.redact_patterns),
+            redactor=policies.redactor(settings),
         )
 
 
@@ -58,6 +58,7 @@ def open_audit(settings: Settings, metrics: Metrics) -> AuditLog | None:
         chain=settings.audit_hash_chain,
         key=settings.audit_hash_key.get_secret_value().encode() if settings.audit_hash_key else b"",
         told=metrics.audit_records,
+        mask=policies.redactor(settings).value,
     )
 
 
@@ -69,6 +70,7 @@ def open_traces(settings: Settings) -> Traces | None:
         dsn=settings.sentry_dsn.get_secret_value() if settings.sentry_dsn else "",
         environment=settings.sentry_environment,
         traces_sample_rate=settings.sentry_traces_sample_rate,
+        mask=policies.redactor(settings).value,
     )
     return setup_traces(
         disabled=settings.telemetry_disabled,

@@ -1,8 +1,9 @@
 """Settings as the policies that rooms understand: one small function for each."""
 
 from headgate.kit.controls.breaker import BreakerPolicy
+from headgate.kit.controls.redaction import Redactor
 from headgate.kit.controls.retry import RetryPolicy
-from headgate.kit.hardening import IdentitySettings, ResilienceSettings, ServeSettings
+from headgate.kit.hardening import IdentitySettings, ObserveSettings, ResilienceSettings, ServeSettings
 from headgate.kit.identity import Authenticator, authenticators
 from headgate.kit.resilience.cache import CachePolicy
 from headgate.kit.resilience.http import HttpPolicy
@@ -14,6 +15,11 @@ AT_ONCE = 1e-9
 """Seconds after which what was never to be kept is forgotten."""
 
 NEVER_OPENS = BreakerPolicy(minimum_calls=2**62, slow_call=None)
+
+
+def redactor(settings: ObserveSettings) -> Redactor:
+    """What is masked in all that is written about calls."""
+    return Redactor(settings.redact_names, settings.redact_patterns)
 
 
 def breaker_policy(settings: ResilienceSettings) -> BreakerPolicy:

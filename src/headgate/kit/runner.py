@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from headgate.kit import policies
 from headgate.kit.asgi.shell import Shell
-from headgate.kit.controls.faults import Fault, InvalidArgument
+from headgate.kit.controls.faults import Fault, InvalidArgument, Violation
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit, http_limits
 from headgate.kit.opening import open_logs
@@ -71,6 +71,13 @@ def _serve(settings: HardeningSettings) -> int:
     if settings.workers == 1:
         kit, rpc = _kit(settings)
         return kit.run(made(os.environ[APP]), rpc)
+    if settings.metrics_port:
+        raise InvalidArgument(
+            "several workers cannot share a port for metrics alone",
+            code="invalid_settings",
+            violations=[Violation("/metrics_port", "is for one process")],
+            hint="scrape /metrics at the HTTP port: any worker tells the figures of all",
+        )
     open_logs(settings)
     plan = Plan(
         app="headgate.kit.runner:worker.app",
@@ -122,7 +129,8 @@ class _Worker:
     def _make(self) -> tuple[Kit, Any, Shell]:
         if self._made is None:
             kit, rpc = _kit(HardeningSettings.load())
-            self._made = kit, rpc, kit.harden(made(os.environ[APP]), rpc=rpc)
+            app = made(os.environ[APP])
+            self._made = kit, rpc, app if isinstance(app, Shell) else kit.harden(app, rpc=rpc)
         return self._made
 
     @property

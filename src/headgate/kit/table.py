@@ -15,6 +15,7 @@ from typing import Final
 
 import orjson
 
+from headgate.kit import policies
 from headgate.kit.asgi.health import Health
 from headgate.kit.controls.access import Access
 from headgate.kit.controls.access_log import QUIET, AccessLog
@@ -76,7 +77,8 @@ def _measure(settings: Settings, parts: Parts) -> Control | None:
 def _access_log(settings: Settings, _parts: Parts) -> Control | None:
     if not isinstance(settings, ObserveSettings) or not settings.access_log:
         return None
-    return AccessLog(AccessLines(), quiet=QUIET | probe_paths(settings))
+    quiet = QUIET | probe_paths(settings)
+    return AccessLog(AccessLines(), quiet=quiet, mask=policies.redactor(settings).text)
 
 
 def _trace(_settings: Settings, parts: Parts) -> Control | None:
@@ -91,6 +93,7 @@ def _audit(settings: Settings, parts: Parts) -> Control | None:
         calls=settings.audit_calls,
         required=settings.audit_required,
         quiet=QUIET | probe_paths(settings),
+        mask=policies.redactor(settings).text,
     )
 
 

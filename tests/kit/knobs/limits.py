@@ -116,6 +116,6 @@ def fewer_places(_place: Place) -> None:
             for _ in range(320):
                 call = call_of()
                 control.admit(call)
-                call.ended = call.started + seconds
+                call.status, call.ended = 200, call.started + seconds
                 control.settle(call)
         assert (control.places < 100) is shedding

@@ -114,12 +114,12 @@ async def metrics_of_their_own(place: Place) -> None:
         assert "headgate_" in (await get(port, "/metrics")).text
 
 
-async def audited(place: Place, **settings: Any) -> list[dict[str, Any]]:
+async def audited(place: Place, path: str = "/orders", **settings: Any) -> list[dict[str, Any]]:
     """The records of one call."""
     file = place.directory / "audit.log"
     file.unlink(missing_ok=True)
     async with service(audit_log=str(file), **settings) as made:
-        await made.ask()
+        await made.ask(path)
     return lines(file.read_text()) if file.exists() else []
 
 
@@ -165,7 +165,7 @@ async def lines_that_wait(place: Place) -> None:
 
 @knob("redact_names", "redact_patterns")
 async def what_is_masked(place: Place) -> None:
-    """Fields and texts of one's own never reach the log."""
+    """Fields and texts of one's own never reach a log, that of calls and that of auditors included."""
 
     async def serve(_kit: Kit, *_: object) -> int:
         structlog.get_logger("shop").warning("order MEMBER-123456", loyalty="abc")
@@ -178,6 +178,12 @@ async def what_is_masked(place: Place) -> None:
         await asyncio.to_thread(Kit(HardeningSettings(log_buffer=0, **settings)).run)
         assert ("abc" in stream.getvalue()) is shown
         assert ("MEMBER-123456" in stream.getvalue()) is shown
+        calls = io.StringIO()
+        configure_logs("info", "json", stream=calls)
+        records = await audited(place, "/orders/MEMBER-123456", audit_calls="all", **settings)
+        assert ("MEMBER-123456" in calls.getvalue()) is shown
+        assert len(records) == 1
+        assert ("MEMBER-123456" in str(records)) is shown
 
 
 @knob("audit_fsync")

@@ -358,14 +358,14 @@ def test_platforms_are_known_by_their_variables(environment, platform):
     assert detect_platform(environment) == platform
 
 
-@pytest.mark.parametrize(("variable", "extra"), [
-    ("K_SERVICE", "otel-gcp"), ("AWS_EXECUTION_ENV", "otel-aws"), ("WEBSITE_SITE_NAME", "otel-azure"),
+@pytest.mark.parametrize(("variable", "package"), [
+    ("K_SERVICE", "exporter-gcp"), ("AWS_EXECUTION_ENV", "extension-aws"), ("WEBSITE_SITE_NAME", "azure-monitor"),
 ])  # fmt: skip
-def test_a_missing_exporter_is_one_warning(variable, extra, logged):
-    """A platform whose exporter is not installed is one warning naming the extra; the collector is used instead."""
+def test_a_missing_exporter_is_one_warning(variable, package, logged):
+    """A platform whose exporter is not installed is one warning naming the package; the collector is used instead."""
     assert make_destination({variable: "x"}, "", "http/protobuf") is None
     (line,) = logged()
-    assert f"headgate[{extra}]" in line["hint"]
+    assert package in line["hint"]
     assert make_destination({variable: "x"}, "http://127.0.0.1:9", "http/protobuf") is not None
     assert len(logged()) == 2
 

@@ -57,12 +57,11 @@ def make_destination(environment: Mapping[str, str], endpoint: str, protocol: st
         try:
             return _PLATFORMS[platform](environment, endpoint, protocol)
         except ImportError as error:
-            extra = f"otel-{platform}"
             _log.warning(
                 "no exporter for this platform is installed",
                 platform=platform,
                 missing=error.name,
-                hint=f'pip install "headgate[{extra}]"',
+                hint=f"pip install {_PACKAGES[platform]}",
             )
         except Exception as error:  # noqa: BLE001 - whatever the platform's library says, the service starts
             _log.warning("the platform's exporter cannot be used", platform=platform, reason=str(error))
@@ -108,4 +107,9 @@ def _imported(module: str, name: str) -> Any:
     return getattr(import_module(module), name)
 
 
+_PACKAGES: Final = {
+    "gcp": "opentelemetry-exporter-gcp-trace",
+    "aws": "opentelemetry-sdk-extension-aws",
+    "azure": "azure-monitor-opentelemetry-exporter",
+}
 _PLATFORMS: Final = {"gcp": _gcp, "aws": _aws, "azure": _azure}
