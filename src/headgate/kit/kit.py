@@ -54,6 +54,7 @@ from headgate.kit.safety.configure import content_interceptor, content_safety
 from headgate.kit.serve.engines import HttpLimits
 from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.lifecycle import Serving, grpc_part
+from headgate.kit.serve.ports import PortSetting
 from headgate.kit.settings import Settings
 from headgate.kit.table import Parts, controls
 from headgate.kit.tls.rotation import Certificates
@@ -138,7 +139,8 @@ class Kit:
         if self.gate is not None and isinstance(settings, SafetySettings):
             given["interceptors"] = [content_interceptor(settings, self.gate)]
         if serve:
-            given |= {"host": serve.host, "port": serve.grpc_port}
+            setting = PortSetting("grpc_port", type(settings))
+            given |= {"host": serve.host, "port": serve.grpc_port, "setting": setting}
         if self.certificates is not None:
             from headgate.kit.tls.grpc import server_credentials
 
@@ -206,7 +208,8 @@ class Kit:
             serving.add(grpc_part(rpc, host=rpc.host, port=rpc.port, tls=None))
         if isinstance(settings, ObserveSettings) and settings.metrics_port:
             endpoint = MetricsEndpoint(self.metrics, public=True)
-            serving.add(HttpServer(endpoint, host=settings.host, port=settings.metrics_port, setting="metrics_port"))
+            setting = PortSetting("metrics_port", type(settings))
+            serving.add(HttpServer(endpoint, host=settings.host, port=settings.metrics_port, setting=setting))
         hardened = app if isinstance(app, Shell) else self.harden(app or nothing, rpc=rpc)
         serving.add(
             HttpServer(
@@ -214,7 +217,7 @@ class Kit:
                 server=settings.server,
                 host=settings.host,
                 port=settings.port,
-                setting="port",
+                setting=PortSetting("port", type(settings)),
                 tls=self.certificates,
                 limits=limits,
             )

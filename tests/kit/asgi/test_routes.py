@@ -65,3 +65,23 @@ async def test_other_applications():
         await part(send, b"", more=False)
 
     assert await routes(app, "/a/1", "/b/1") == ["", "/b/{n}"]
+
+
+@pytest.mark.parametrize(("framework", "own"), [(each, False) for each in FRAMEWORKS] + [("fastapi", True)])
+async def test_controls_judge_the_path_that_the_framework_routes_by(framework, own, logged):
+    """What is served under a prefix, whoever says so, is to the controls what it is to the routes: without it."""
+    app = service(framework)
+    prefix = "" if own else "/api"
+    if own:
+        app.root_path = "/api"
+    witness = Witness()
+    transport = httpx.ASGITransport(Shell(app, pipeline(witness)), root_path=prefix)
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        for path in ("/api/v1/a/items/7", "/apiary", "/api"):
+            await client.get(path)
+    assert [call.path for call in witness.settled] == ["/v1/a/items/7", SEEN[framework], "/"]
+    assert [call.status for call in witness.settled][:2] == [200, 404]
+
+
+SEEN = {"fastapi": "/apiary", "starlette": "/apiary", "quart": "/apiary", "litestar": "ary"}
+"""What each of them makes of a path that only begins like the prefix."""

@@ -48,7 +48,7 @@ async def said(place: Place, **settings: Any) -> str:
     stream = io.StringIO()
     place.monkeypatch.setattr(Kit, "serve", serve)
     place.monkeypatch.setattr(sys, "stderr", stream)
-    await asyncio.to_thread(Kit(HardeningSettings(**settings)).run)
+    await asyncio.to_thread(Kit(HardeningSettings(log_buffer=0, **settings)).run)
     return stream.getvalue()
 
 

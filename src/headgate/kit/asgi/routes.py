@@ -36,6 +36,33 @@ def resolver(found: Sequence[Found]) -> Resolver:
     return of_litestar if found and found[0].framework == "litestar" else of_any
 
 
+def path_reader(found: Sequence[Found]) -> Callable[[Scope], str]:
+    """How to read the path that the outermost of these frameworks routes by: without the prefix it is served under.
+
+    Controls must judge what the framework sees: `/api/orders` is `/orders` to one whose root path is `/api`.
+    """
+    first = found[0] if found else None
+    if first is not None and first.framework == "litestar":
+        return _litestar_path
+    own: str = first.app.root_path if first is not None and first.framework == "fastapi" else ""
+
+    def read(scope: Scope) -> str:
+        path: str = scope["path"]
+        root = own or scope.get("root_path")
+        if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+            return path[len(root) :] or "/"
+        return path
+
+    return read
+
+
+def _litestar_path(scope: Scope) -> str:
+    """Litestar takes what follows the first place where the root path stands, wherever that is."""
+    path: str = scope["path"]
+    root = scope.get("root_path")
+    return path.split(root, maxsplit=1)[-1] or "/" if root else path
+
+
 def of_any(scope: Scope) -> str:
     """Whatever of the known places is filled."""
     return scope.get(ROUTE) or scope.get("path_template") or str(getattr(scope.get("route"), "path", ""))

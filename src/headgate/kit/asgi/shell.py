@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from headgate.kit.asgi.exchange import Exchange
 from headgate.kit.asgi.frameworks import prepare
 from headgate.kit.asgi.lifespan import Hook, Lifespan
-from headgate.kit.asgi.routes import resolver
+from headgate.kit.asgi.routes import path_reader, resolver
 from headgate.kit.asgi.sockets import Socket
 from headgate.kit.asgi.supervision import Ticker
 from headgate.kit.controls.call import Call, Pipeline
@@ -72,6 +72,7 @@ class Shell:
         self.clock = clock
         self.ticker = Ticker(watch_after)
         self.route_of = resolver(self.frameworks)
+        self.path_of = path_reader(self.frameworks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -92,7 +93,7 @@ class Shell:
     def _call(self, scope: Scope) -> Call:
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         client = scope.get("client")
-        call = Call("http", scope["method"], scope["path"], headers, client[0] if client else "", self.clock())
+        call = Call("http", scope["method"], self.path_of(scope), headers, client[0] if client else "", self.clock())
         if scope.get("scheme") == "https":
             call.scheme = "https"
         if self.certificate_of is not None:
@@ -107,7 +108,8 @@ class Shell:
 
     def _socket_call(self, scope: Scope) -> Call:
         client: Any = scope.get("client")
-        call = Call("websocket", "GET", scope["path"], scope["headers"], client[0] if client else "", self.clock())
+        path, headers = self.path_of(scope), scope["headers"]
+        call = Call("websocket", "GET", path, headers, client[0] if client else "", self.clock())
         if scope.get("scheme") == "wss":
             call.scheme = "https"
         if self.certificate_of is not None:

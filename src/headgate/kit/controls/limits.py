@@ -120,9 +120,11 @@ class RateLimit(Control):
             call.keep(TOKENS, (self._store, self._tokens, key))
 
     def respond(self, call: Call, headers: MutableHeaders) -> None:
-        """Tell the caller what is left."""
+        """Tell the caller what is left; over native gRPC only refusals tell, with RetryInfo, as its clients expect."""
+        if not self._headers or call.protocol == "grpc":
+            return
         decisions: Decisions | None = call.kept(self.name)
-        if decisions is None or not self._headers:
+        if decisions is None:
             return
         told = b""
         for (form, interval), (_, limit, left, reset, _) in zip(self._limits, decisions, strict=True):

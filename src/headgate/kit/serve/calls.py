@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headgate.kit.asgi.exchange import ResponseCutError
 from headgate.kit.asgi.supervision import STOPPING
 
 DRAINING: Final = "headgate.draining"
@@ -78,6 +79,8 @@ class Calls:
             await call.end(503, b"the server is stopping\n", (b"retry-after", b"1"), code=1001)
         except self.departures:
             pass
+        except ResponseCutError:
+            await call.end(500, b"Internal Server Error\n", code=1011)  # the shell has told the log why
         except Exception:  # noqa: BLE001 - whatever it is, it ends here, the same on every server
             _log.exception("the application raised")
             await call.end(500, b"Internal Server Error\n", code=1011)
