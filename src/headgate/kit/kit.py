@@ -177,6 +177,7 @@ class Kit:
                 remaining=remaining_time,
                 breaker_observer=self.metrics.breakers,
                 retry_observer=self.metrics.retries,
+                spans=self.traces.client if self.traces is not None else None,
             )
         return self._clients
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import httpx
 import pytest
+import respx
 from opentelemetry import context, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,6 +25,7 @@ from headgate.kit.controls.trace import Trace
 from headgate.kit.current import CURRENT, current_call
 from headgate.kit.observe.platforms import detect_platform, make_destination, telemetry_disabled
 from headgate.kit.observe.traces import Traces, propagation, setup_traces
+from headgate.kit.resilience.http import HttpClients
 from headgate.testing.clock import FakeClock
 
 PARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-"
@@ -273,6 +275,24 @@ def test_a_call_to_others_that_fails(recorded):
     assert span.attributes["error.type"] == "ConnectionError"
     assert "secret text" not in span.to_json()
     assert f"{span.parent.span_id:016x}" == "cd" * 8
+
+
+async def test_the_shared_client_tells_of_its_calls(recorded):
+    """A call of the shared HTTP client is a span, and what it sends along makes the other side's its child."""
+    clients = HttpClients(spans=recorded.traces.client, headers=lambda: {"traceparent": "not this one"})
+    received = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        received.append(request.headers["traceparent"])
+        return httpx.Response(204)
+
+    with respx.mock(base_url="https://pay.example") as mocked:
+        mocked.get("/charges").mock(side_effect=answer)
+        await clients.client().get("https://pay.example/charges")
+    (span,) = recorded.spans()
+    assert received == [f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"]
+    assert span.attributes["http.response.status_code"] == 204
+    await clients.aclose()
 
 
 class Collector(http.server.BaseHTTPRequestHandler):

@@ -42,6 +42,8 @@ from headgate.kit.resilience.retry import Retry, RetryObserver
 if TYPE_CHECKING:
     import httpx
 
+    from headgate.kit.resilience.transport import Spans
+
 _Made: TypeAlias = "tuple[httpx.AsyncClient, Breakers | None]"
 
 
@@ -85,7 +87,7 @@ class HttpClients:
 
     `breaker` and `retry` are the policies per host, None for neither. `headers()` gives what to add to every
     request, `remaining()` the seconds left of the current call, None for no deadline. `tls` replaces the
-    default verification of certificates.
+    default verification of certificates. `spans(method, url)` begins the span of each call.
     """
 
     def __init__(
@@ -99,11 +101,12 @@ class HttpClients:
         tls: ssl.SSLContext | None = None,
         breaker_observer: BreakerObserver | None = None,
         retry_observer: RetryObserver | None = None,
+        spans: "Spans | None" = None,
     ) -> None:
         self._policy = policy or HttpPolicy()
         self._breaker, self._retry = breaker, retry
         self._headers, self._remaining = headers, remaining
-        self._tls = tls
+        self._tls, self._spans = tls, spans
         self._breaker_observer, self._retry_observer = breaker_observer, retry_observer
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Made] = WeakKeyDictionary()
 
@@ -162,6 +165,7 @@ class HttpClients:
             retries=None if self._retry is None else Registry(self._make_retry, limit=policy.max_hosts),
             headers=self._headers,
             remaining=self._remaining,
+            spans=self._spans,
         )
         timeout = httpx.Timeout(
             connect=policy.connect_timeout,

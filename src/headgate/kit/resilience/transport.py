@@ -6,10 +6,10 @@ Used through `headgate.kit.resilience.http`, which says the rules and imports th
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import httpx
 
@@ -27,6 +27,21 @@ _REFUSING_STATUSES: Final = frozenset({429, 503})
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 _BROKEN: Final = (*_NEVER_SENT, httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 _OWN_FAULT: Final = (DeadlineExceeded, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+
+class Span(Protocol):
+    """A span of a call to others, over once its answer has begun."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What is sent along, so that the other side's spans are its children."""
+
+    def answered(self, status: int) -> None:
+        """The other side has answered."""
+
+
+Spans = Callable[[str, str], AbstractContextManager[Span]]
+"""Begins the span of a call, by method and URL."""
 
 
 class FailingStatus(Exception):  # noqa: N818 - never raised: what an answered failure counts as
@@ -84,15 +99,27 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         retries: Registry[Retry] | None,
         headers: Callable[[], Mapping[str, str]] | None,
         remaining: Callable[[], float | None] | None,
+        spans: Spans | None = None,
     ) -> None:
         self._inner = inner
         self._breakers = breakers
         self._retries = retries
         self._headers = headers
         self._remaining = remaining
+        self._spans = spans
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request. Raises what httpx raises, Unavailable (circuit_open) and DeadlineExceeded."""
+        if self._spans is None:
+            return await self._send(request)
+        with self._spans(request.method, str(request.url)) as span:
+            for name, value in span.headers.items():
+                request.headers.setdefault(name, value)
+            response = await self._send(request)
+            span.answered(response.status_code)
+            return response
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         if self._headers is not None:
             for name, value in self._headers().items():
                 request.headers.setdefault(name, value)
