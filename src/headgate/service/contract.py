@@ -18,13 +18,13 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import msgspec
 
 from headgate.kit.controls.faults import Fault, InvalidArgument
 from headgate.service.context import Context
-from headgate.service.method import Method, invalid, read
+from headgate.service.method import Method, hints_of, invalid, is_async, read
 from headgate.service.service import Listening, Service
 from headgate.service.types import bare, dec_hook, plain, schema_hook
 
@@ -119,10 +119,11 @@ def contract_of(owner: type[Service]) -> Contract:
     """The contract of a class, read anew."""
     declared = owner.declared
     methods: dict[str, Method] = {}
-    bindings: dict[tuple[str, str], str] = {}
+    bindings: dict[str, str] = {}
     subscriptions: list[Subscription] = []
     for name, function, declaring in _declarations(owner):
         if hasattr(declaring, "__on__"):
+            _same_shape(owner, name, function, declaring)
             subscriptions.append(_listening(owner, name, declaring))
             continue
         method = read(owner, name, declaring, declaring.__rpc__, declared.guard)
@@ -130,15 +131,21 @@ def contract_of(owner: type[Service]) -> Contract:
         if other is not method:
             raise _invalid(owner, f"{other.name} and {name} are both called {method.rpc} on wires")
         if method.binding is not None:
-            place = (method.binding.verb, method.binding.path)
-            if bindings.setdefault(place, name) != name:
-                raise _invalid(owner, f"{bindings[place]} and {name} are both bound to {place[0]} {place[1]}")
+            other_name = bindings.setdefault(method.binding.place, name)
+            if other_name != name:
+                raise _invalid(owner, f"{other_name} and {name} are both bound to {method.binding.place}")
         _same_shape(owner, name, function, declaring)
     if not methods and not subscriptions:
         raise _invalid(owner, "has neither a method with @rpc nor a subscription with @on")
-    doc = inspect.cleandoc(owner.__doc__ or "") if owner.__doc__ != Service.__doc__ else ""
     return Contract(
-        owner, declared.name, declared.title, declared.version, doc, declared.metadata, methods, tuple(subscriptions)
+        owner,
+        declared.name,
+        declared.title,
+        declared.version,
+        declared.description,
+        declared.metadata,
+        methods,
+        tuple(subscriptions),
     )
 
 
@@ -160,22 +167,25 @@ def _same_shape(owner: type, name: str, function: Any, declaring: Any) -> None:
         return
     if not callable(function):
         raise invalid(f"{owner.__name__}.{name}", "is declared a method above, and none here")
-    ours, theirs = (list(inspect.signature(each).parameters) for each in (function, declaring))
-    if ours != theirs:
-        raise invalid(f"{owner.__name__}.{name}", f"takes {', '.join(ours)}, but is declared with {', '.join(theirs)}")
+    ours, theirs = (inspect.signature(each).parameters.values() for each in (function, declaring))
+    if [(each.name, each.kind) for each in ours] != [(each.name, each.kind) for each in theirs]:
+        taken, told = (", ".join(each.name for each in parameters) for parameters in (ours, theirs))
+        raise invalid(f"{owner.__name__}.{name}", f"takes {taken}, but is declared with {told}, in this form")
 
 
 def _listening(owner: type[Service], name: str, function: Any) -> Subscription:
     told: Listening = function.__on__
     where = f"{owner.__name__}.{name}"
-    hints = get_type_hints(function, include_extras=True)
+    hints = hints_of(where, function)
     context = next((each for each, hint in hints.items() if bare(hint) is Context), "")
     inputs = [each for each in list(inspect.signature(function).parameters)[1:] if each != context]
     if len(inputs) != 1 or inputs[0] not in hints:
         raise _bad_subscription(where, "takes one event, whose type is told")
     event = hints[inputs[0]]
-    if told.type is not None and told.type is not event:
-        raise _bad_subscription(where, f"takes {event}, but its topic is of {told.type.__name__}")
+    if told.type is not None and told.type != event:
+        raise _bad_subscription(where, f"takes {event}, but its topic is of {told.type}")
+    if not is_async(function):
+        raise _bad_subscription(where, "is no `async def`")
     if told.retries < 0 or told.backoff < 0 or told.concurrency < 1:
         raise _bad_subscription(where, "retries and backoff are at least 0, concurrency at least 1")
     try:

@@ -14,19 +14,18 @@ declares its own by subclassing one of the kit's:
     raise OutOfStock("only 2 are left", details={"left": 2})
 
 Callers whose method declares it (`raises=[OutOfStock]`) catch that class; for others it is a FailedPrecondition.
+Details are held to their type on both sides: one that raises others has a defect, and one that is sent others catches
+the kit's class.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headgate.kit.controls import faults
-from headgate.kit.controls.codes import code_of_status
-from headgate.kit.controls.faults import Fault, Internal, Unknown, Violation
+import msgspec
 
-KINDS: Final[Mapping[str, type[Fault]]] = {
-    each.kind: each for each in Fault.__subclasses__() if each.__module__ == faults.__name__
-}
-"""The kit's fault of each kind."""
+from headgate.kit.controls.codes import code_of_status
+from headgate.kit.controls.faults import KINDS, Fault, Internal, Unknown, Violation
+from headgate.service.types import convert, plain
 
 LONGEST_TEXT: Final = 4_096
 """Characters that are taken over from what another service says."""
@@ -53,8 +52,9 @@ def fault_of(document: Any, declared: Mapping[str, type[Fault]], *, status: int 
     kind = _text(document.get("kind")) or (code_of_status(status) if status else "UNKNOWN")
     base = KINDS.get(kind, Unknown)
     code = _text(document.get("code"))
+    details = document["details"] if isinstance(document.get("details"), dict) else None
     made = declared.get(code, base)
-    if made.kind != base.kind:
+    if made.kind != base.kind or not _has_details(made, details):
         made = base
     after = document.get("retry_after")
     return made(
@@ -63,8 +63,30 @@ def fault_of(document: Any, declared: Mapping[str, type[Fault]], *, status: int 
         hint=_text(document.get("hint")),
         violations=_violations(document.get("errors")),
         retry_after=float(after) if isinstance(after, int | float) and not isinstance(after, bool) else None,
-        details=document["details"] if isinstance(document.get("details"), dict) else None,
+        details=details,
     )
+
+
+def detailed(fault: Fault) -> Fault:
+    """The fault, once its details are what its class says. Raises TypeError when they are not."""
+    kind = getattr(type(fault), "Details", None)
+    if kind is not None:
+        try:
+            fault.details = plain(convert(fault.details, kind))
+        except msgspec.ValidationError as error:
+            raise TypeError(f"the details of {type(fault).__name__} are not what it declares: {error}") from fault
+    return fault
+
+
+def _has_details(made: type[Fault], details: Any) -> bool:
+    kind = getattr(made, "Details", None)
+    if kind is None:
+        return True
+    try:
+        convert(details or {}, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def defect() -> Fault:

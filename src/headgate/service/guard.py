@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 Policy = Callable[["Context", Any], bool | Awaitable[bool]]
 """Whether the caller may make this request. Its `__name__` is what contract and faults call it."""
 
+MOST_GRANTS: Final = 4_096
+"""Combinations of roles whose permissions are kept."""
+
 _PERMISSION: Final = re.compile(r"(\*|[a-z0-9_.-]+)(:(\*|[a-z0-9_.-]+)){0,2}")
 
 
@@ -78,10 +81,15 @@ def require(
     when: Policy | Iterable[Policy] = (),
 ) -> Guard:
     """A guard that asks for all of this. Raises InvalidArgument (`invalid_guard`)."""
-    for permission in (wanted := frozenset(permissions)):
+    for permission in (wanted := several(permissions)):
         _check(permission)
     policies = (when,) if callable(when) else tuple(when)
-    return Guard(False, frozenset(roles), frozenset(scopes), wanted, policies)
+    return Guard(False, several(roles), several(scopes), wanted, policies)
+
+
+def several(names: Iterable[str]) -> frozenset[str]:
+    """The names; one alone is not taken for its letters."""
+    return frozenset((names,) if isinstance(names, str) else names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,10 @@ class Role:
     permissions: Iterable[str] = ()
     parents: Iterable[str] = ()
     description: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "permissions", several(self.permissions))
+        object.__setattr__(self, "parents", several(self.parents))
 
 
 @dataclass(slots=True)
@@ -126,11 +138,13 @@ class Roles:
         return any(_covers(granted, wanted) for granted in (*self._grants(principal.roles), *_split(principal.scopes)))
 
     def _grants(self, held: frozenset[str]) -> tuple[tuple[str, ...], ...]:
-        known = held & self.roles.keys()  # not what tokens say besides: it would be kept for ever
+        known = held.intersection(self.roles)  # not what tokens say besides: it would be kept for ever
         found = self._granted.get(known)
         if found is None:
             every = frozenset().union(*(self._above[role] for role in known)) if known else frozenset()
-            found = tuple(_split(grant for role in sorted(every) for grant in self.roles[role].permissions))
+            found = tuple(_split(sorted(grant for role in every for grant in self.roles[role].permissions)))
+            if len(self._granted) >= MOST_GRANTS:
+                self._granted.clear()
             self._granted[known] = found
         return found
 

@@ -61,7 +61,7 @@ def _distinct(hosted: tuple[Hosted, ...]) -> None:
         contract = each.contract
         bindings = (method.binding for method in contract.methods.values())
         places = {f"the name {contract.name}", f"the name {contract.full_name}"}
-        places.update(f"the binding {binding.verb} {binding.path}" for binding in bindings if binding is not None)
+        places.update(f"the binding {binding.place}" for binding in bindings if binding is not None)
         for place in sorted(places):
             other = taken.setdefault(place, each)
             if other is not each:

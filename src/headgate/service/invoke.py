@@ -3,7 +3,7 @@
     endpoint = Endpoint(orders, contract, method, Conditions(roles=roles))
     response = await endpoint.call(request, call)           # a stream is an async iterator, either way
 
-From the outside in: guard, idempotency key, cache, middleware, deadline, the method. A middleware is
+From the outside in: guard, idempotency key or cache, middleware, deadline, the method. A middleware is
 
     async def timed(invocation: Invocation, following: Following) -> Any:
         try:
@@ -13,6 +13,9 @@ From the outside in: guard, idempotency key, cache, middleware, deadline, the me
 
 and gets what the method returns: a response, or the iterator of a stream. What an endpoint raises is a fault, or a
 defect that the wire logs and hides; time that runs out is DeadlineExceeded (`method_timeout`).
+
+Each call runs in a task of its own, in which `current_context` finds it, also while its stream is read. Whoever reads
+a stream closes it (`aclose`), which closes the method's generator.
 """
 
 import asyncio
@@ -21,15 +24,17 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from headgate.kit.controls.call import Call
-from headgate.kit.controls.faults import DeadlineExceeded, InvalidArgument
+from headgate.kit.controls.faults import DeadlineExceeded, Fault, InvalidArgument
 from headgate.service.context import CONTEXT, Context
 from headgate.service.contract import Contract
+from headgate.service.faults import detailed
 from headgate.service.guard import Guard, Roles, check
 from headgate.service.method import Method
 from headgate.service.service import Service
@@ -73,7 +78,7 @@ class Conditions:
 class Endpoint:
     """See the module. Raises InvalidArgument for a method without a guard, or with middleware nobody knows."""
 
-    __slots__ = ("_arguments", "_conditions", "_context", "_guard", "_handler", "_run", "method", "path", "service")
+    __slots__ = ("_bind", "_conditions", "_guard", "_outcome", "_run", "method", "path", "service")
 
     def __init__(self, service: Service, contract: Contract, method: Method, conditions: Conditions) -> None:
         if method.guard is None:
@@ -87,11 +92,12 @@ class Endpoint:
         self.path = contract.path(method)
         self._conditions = conditions
         self._guard: Guard = method.guard
-        self._handler: Callable[..., Any] = getattr(service, method.name)
-        self._context = method.context
-        self._arguments = _arguments(method)
+        self._bind = binder(method, getattr(service, method.name))
+        self._outcome = _outcome_of(method.response)
         chain = _chain(contract, method, conditions)
         run: Following = self._handle
+        if any(hasattr(fault, "Details") for fault in method.faults.values()):
+            run = partial(_with_details, run)
         for each in reversed(chain):
             run = _link(each, run)
         self._run = run
@@ -132,12 +138,12 @@ class Endpoint:
         self, memo: Memo, invocation: Invocation, key: tuple[str, ...], run: Callable[[], Awaitable[Any]]
     ) -> Any:
         """The outcome of the first call with this key, which must have asked for the same."""
-        fingerprint = _fingerprint(invocation.request)
+        fingerprint, outcome_type = _fingerprint(invocation.request), self._outcome
 
         async def first() -> Any:
-            return _Outcome(fingerprint, await run())
+            return outcome_type(request=fingerprint, response=await run())
 
-        outcome = await memo.run(key, self._conditions.keys_kept, _outcome_of(self.method.response), first)
+        outcome = await memo.run(key, self._conditions.keys_kept, outcome_type, first)
         if outcome.request != fingerprint:
             raise InvalidArgument(
                 "this idempotency key was used for another request",
@@ -148,10 +154,8 @@ class Endpoint:
 
     async def _handle(self, invocation: Invocation) -> Any:
         """Call the method itself."""
-        arguments = self._arguments(invocation.request)
         context, options = invocation.context, self.method.options
-        named = {self._context: context} if self._context else {}
-        result = self._handler(*arguments, **named)
+        result = self._bind(invocation.request, context)
         if not self.method.kind.streams_out:
             if options.timeout is None:
                 return await result
@@ -161,25 +165,72 @@ class Endpoint:
         return result if options.timeout is None else _stream_within(result, context.call)
 
 
-class _Outcome(msgspec.Struct, array_like=True):
-    request: str
-    response: Any
-
-
 def _outcome_of(response: Any) -> Any:
-    return msgspec.defstruct("Outcome", [("request", str), ("response", response)], bases=(_Outcome,), array_like=True)
+    """The type of what is kept by key: which request it was, and what came of it."""
+    return msgspec.defstruct("Outcome", [("request", str), ("response", response)], array_like=True)
 
 
-def _arguments(method: Method) -> Callable[[Any], tuple[Any, ...]]:
-    names = method.arguments
+def binder(method: Any, handler: Callable[..., Any]) -> Callable[[Any, Context], Any]:
+    """Calls `handler` with a request (or event, or the stream of requests) and the context, as it declares them.
+
+    `method` is a Method; of what it says only `function`, `arguments` and `context` are read.
+    """
+    whole, context_name = method.arguments is None, method.context
+    parameters = list(inspect.signature(method.function).parameters.values())[1:]
+    placed = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+    named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    if not context_name and not named:
+        return _placed(handler, None if whole else placed)
+
+    def value(name: str, request: Any, context: Context) -> Any:
+        if name == context_name:
+            return context
+        return request if whole else getattr(request, name)
+
+    def call(request: Any, context: Context) -> Any:
+        return handler(
+            *[value(name, request, context) for name in placed],
+            **{name: value(name, request, context) for name in named},
+        )
+
+    return call
+
+
+def _placed(handler: Callable[..., Any], names: Sequence[str] | None) -> Callable[[Any, Context], Any]:
+    """The same for parameters in the order of `names`, None for the request itself; nine of ten methods are so."""
     if names is None:
-        return lambda request: (request,)
+        return lambda request, _context: handler(request)
     if not names:
-        return lambda _request: ()
+        return lambda _request, _context: handler()
     if len(names) == 1:
         only = attrgetter(names[0])
-        return lambda request: (only(request),)
-    return attrgetter(*names)
+        return lambda request, _context: handler(only(request))
+    every = attrgetter(*names)
+    return lambda request, _context: handler(*every(request))
+
+
+async def _with_details(following: Following, invocation: Invocation) -> Any:
+    """Hold the details of declared faults to their types, for callers rely on them."""
+    try:
+        result = await following(invocation)
+    except Fault as fault:
+        raise detailed(fault) from fault.__cause__
+    return _stream_with_details(result) if invocation.method.kind.streams_out else result
+
+
+async def _stream_with_details(responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    try:
+        async for response in responses:
+            yield response
+    except Fault as fault:
+        raise detailed(fault) from fault.__cause__
+    finally:
+        await _close(responses)
+
+
+async def _close(responses: AsyncIterator[Any]) -> None:
+    if (close := getattr(responses, "aclose", None)) is not None:
+        await close()
 
 
 def _chain(contract: Contract, method: Method, conditions: Conditions) -> list[Middleware]:
@@ -230,26 +281,29 @@ def _shorten(call: Call, seconds: float) -> None:
 
 async def _within(result: Awaitable[Any], call: Call) -> Any:
     try:
-        async with asyncio.timeout(_left(call)):
+        async with asyncio.timeout(_left(call)) as limit:
             return await result
     except TimeoutError as error:
-        raise _late() from error
+        if limit.expired():
+            raise _late() from error
+        raise
 
 
 async def _stream_within(responses: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
     try:
         while True:
             try:
-                async with asyncio.timeout(_left(call)):
+                async with asyncio.timeout(_left(call)) as limit:
                     response = await anext(responses)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
-                raise _late() from error
+                if limit.expired():
+                    raise _late() from error
+                raise
             yield response
     finally:
-        if (close := getattr(responses, "aclose", None)) is not None:
-            await close()
+        await _close(responses)
 
 
 def _left(call: Call) -> float | None:

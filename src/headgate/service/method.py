@@ -15,10 +15,12 @@ parameters. A parameter annotated `Context` is given the call and is no part of 
 """
 
 import inspect
+import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from http import HTTPStatus
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -26,13 +28,14 @@ import msgspec
 from headgate.kit.controls.faults import Fault, InvalidArgument
 from headgate.service.context import Context
 from headgate.service.guard import Guard
-from headgate.service.types import Empty, bare, dec_hook, is_record
+from headgate.service.types import Empty, bare, dec_hook, is_record, schema_hook
 
 Verb = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 _STREAMS: Final = (AsyncIterator, AsyncIterable, AsyncGenerator)
+_RPC: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_]\w*)(:path)?\}")
 
 
@@ -69,6 +72,11 @@ class Binding:
     parameters: tuple[str, ...]
     body: str = ""
     status: int = 200
+
+    @property
+    def place(self) -> str:
+        """What no two methods may share: the verb, and the path without the names of its parameters."""
+        return f"{self.verb} " + _PARAMETER.sub(lambda found: "{" + (found[2] or "") + "}", self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,7 @@ class Method:
 def read(owner: type, name: str, function: Callable[..., Any], options: Options, guard: Guard | None) -> Method:
     """The method that `function` declares. Raises InvalidArgument (`invalid_method`)."""
     where = f"{owner.__name__}.{name}"
-    hints = _hints(where, function)
+    hints = hints_of(where, function)
     context = next((each for each, hint in hints.items() if bare(hint) is Context), "")
     inputs = {each: hints.get(each) for each in _parameters(where, function) if each != context}
     for each, hint in inputs.items():
@@ -139,9 +147,9 @@ def read(owner: type, name: str, function: Callable[..., Any], options: Options,
     streams = [each for each, hint in inputs.items() if _streamed(hint)[0]]
     if streams and len(inputs) > 1:
         raise invalid(where, f"'{streams[0]}' is a stream, and then it must be the only parameter")
+    _check_async(where, function, streamed_out)
+    _check_options(where, rpc, options, bool(streams) or streamed_out)
     request, arguments = _request(where, rpc, function, inputs, options)
-    if options.cache and (streams or streamed_out):
-        raise invalid(where, "only answers that are no stream can be cached")
     return Method(
         name=name,
         rpc=rpc,
@@ -169,11 +177,17 @@ def invalid(where: str, message: str) -> InvalidArgument:
     return InvalidArgument(f"{where}: {message}", code="invalid_method", hint="see headgate.service.method")
 
 
-def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(where: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of parameters and result by name. Raises InvalidArgument (`invalid_method`)."""
     try:
         return get_type_hints(function, include_extras=True)
     except (NameError, AttributeError, TypeError) as error:
         raise invalid(where, f"a type cannot be found: {error}") from error
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether its result can be awaited, as far as one can see: what a decorator made is not looked into."""
+    return inspect.iscoroutinefunction(function) or not inspect.isfunction(function) or hasattr(function, "__wrapped__")
 
 
 def _parameters(where: str, function: Callable[..., Any]) -> list[str]:
@@ -182,6 +196,28 @@ def _parameters(where: str, function: Callable[..., Any]) -> list[str]:
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             raise invalid(where, f"'{each}' takes what no contract can tell")
     return [each.name for each in found]
+
+
+def _check_async(where: str, function: Callable[..., Any], streams: bool) -> None:
+    """A plain function may only hand out a stream."""
+    if inspect.isasyncgenfunction(function) and not streams:
+        raise invalid(where, "yields, and then it returns AsyncIterator[...]")
+    if not streams and not is_async(function):
+        raise invalid(where, "is no `async def`")
+
+
+def _check_options(where: str, rpc: str, options: Options, streams: bool) -> None:
+    if not _RPC.fullmatch(rpc):
+        raise invalid(where, f"'{rpc}' is no name of a method; one is letters, digits and '_', such as PlaceOrder")
+    for name, seconds in (("timeout", options.timeout), ("cache", options.cache)):
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise invalid(where, f"{name} is {seconds}, but it is a number of seconds above 0")
+    if not HTTPStatus.OK <= options.status < HTTPStatus.MULTIPLE_CHOICES:
+        raise invalid(where, f"status is {options.status}, but success has one from 200 to 299")
+    if streams and (options.cache or options.idempotent == "key"):
+        raise invalid(where, "only answers that are no stream can be kept")
+    if options.cache and options.idempotent == "key":
+        raise invalid(where, "what is done once by key cannot be cached as well")
 
 
 def _streamed(hint: Any) -> tuple[bool, Any]:
@@ -206,7 +242,7 @@ def _request(
     if len(inputs) == 1:
         name, hint = next(iter(inputs.items()))
         streamed, inner = _streamed(hint)
-        if streamed or (is_record(inner) and f"{{{name}" not in options.path):
+        if streamed or (is_record(inner) and name not in _names(options.path)):
             return inner, None
     defaults = inspect.signature(function).parameters
     fields: list[Any] = []
@@ -232,23 +268,18 @@ def _known(where: str, kind: Any) -> Any:
     """The type, once it is sure that it can be sent."""
     try:
         msgspec.json.Decoder(kind, dec_hook=dec_hook)
-        msgspec.json.schema_components([kind], schema_hook=_any_schema)
+        msgspec.json.schema_components([kind], schema_hook=schema_hook)
     except (TypeError, NotImplementedError) as error:
-        raise invalid(where, str(error)) from error
+        reason = str(error).splitlines()[-1]
+        raise invalid(where, f"{getattr(kind, '__name__', kind)} cannot be sent: {reason}") from error
     return kind
-
-
-def _any_schema(kind: type) -> dict[str, Any]:
-    from headgate.service.types import schema_hook
-
-    return schema_hook(kind)
 
 
 def _binding(where: str, inputs: Mapping[str, Any], options: Options, streams: bool) -> Binding | None:
     if options.verb is None:
         return None
     path = options.path
-    names = tuple(match[1] for match in _PARAMETER.finditer(path))
+    names = _names(path)
     if not path.startswith("/") or "{" in _PARAMETER.sub("", path) or "//" in path:
         raise invalid(where, f"'{path}' is no path; it starts with '/', and {{name}} stands for one segment")
     if len(set(names)) < len(names):
@@ -265,6 +296,10 @@ def _binding(where: str, inputs: Mapping[str, Any], options: Options, streams: b
     if options.verb in WITH_BODY and len(left) == 1 and is_record(inputs[left[0]]):
         body = left[0]
     return Binding(options.verb, path, names, body, options.status)
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(match[1] for match in _PARAMETER.finditer(path))
 
 
 def _faults(where: str, raises: tuple[type[Fault], ...]) -> dict[str, type[Fault]]:

@@ -22,13 +22,14 @@ the upper one. Making the class registers nothing. `Orders.contract()` is all th
 made from.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, get_origin, get_type_hints, overload
 
 from headgate.kit.controls.faults import Fault, InvalidArgument
-from headgate.service.guard import PUBLIC, Guard
+from headgate.service.guard import PUBLIC, Guard, several
 from headgate.service.method import Options, Verb
 from headgate.service.topic import Topic, check_pattern
 
@@ -52,6 +53,8 @@ class Declared:
     guard: Guard | None
     middleware: tuple[Any, ...]
     metadata: Mapping[str, str]
+    description: str = ""
+    """What the class that gave it its name says it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Service:
     ) -> None:
         super().__init_subclass__(**arguments)
         above: Declared | None = getattr(cls, "declared", None)
-        title = above.title if above and not name else cls.__name__
+        is_implementation = above is not None and not name
+        title = above.title if above and is_implementation else cls.__name__
         name = name or (above.name if above else _kebab(cls.__name__))
         if not _NAME.fullmatch(name):
             raise _invalid(cls, f"'{name}' is no name of a service; one is lower case, such as orders or order-items")
@@ -103,7 +107,8 @@ class Service:
             raise _invalid(cls, "a service is either public or has a guard")
         chain = (*(above.middleware if above else ()), *middleware)
         told = {**(above.metadata if above else {}), **(metadata or {})}
-        cls.declared = Declared(name, title, version, guard, chain, told)
+        doc = above.description if above and is_implementation else inspect.cleandoc(cls.__doc__ or "")
+        cls.declared = Declared(name, title, version, guard, chain, told, doc)
 
     def __init__(self, **dependencies: Any) -> None:
         known = dependencies_of(type(self))
@@ -130,12 +135,18 @@ class Service:
 
 
 def dependencies_of(owner: type[Service]) -> dict[str, Any]:
-    """Names and types of what a service is given: its annotations that have no value."""
-    hints = get_type_hints(owner)
+    """Names and types of what a service is given: its public annotations that have no value.
+
+    Raises InvalidArgument (`invalid_service`) for a type that cannot be found.
+    """
+    try:
+        hints = get_type_hints(owner)
+    except (NameError, AttributeError, TypeError) as error:
+        raise _invalid(owner, f"the type of a dependency cannot be found: {error}") from error
     return {
         name: hint
         for name, hint in hints.items()
-        if get_origin(hint) is not ClassVar and name != "declared" and not hasattr(owner, name)
+        if get_origin(hint) is not ClassVar and not name.startswith("_") and not hasattr(owner, name)
     }
 
 
@@ -221,7 +232,7 @@ def rpc(
             idempotent,
             tuple(raises),
             tuple(middleware),
-            frozenset(skip),
+            several(skip),
             deprecated,
             summary,
             tuple(tags),

@@ -10,7 +10,7 @@ A record is what has named fields: a `Struct`, a dataclass, a `TypedDict`, a pyd
 import dataclasses
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
 
@@ -105,8 +105,10 @@ def _parts(kind: Any, value: Any, pointer: str, found: list[Violation]) -> list[
     """Type, value and name of what `value` consists of; fields that are missing or unknown go to `found`."""
     kind = _only(bare(kind))
     arguments, origin = get_args(kind), get_origin(kind) or kind
-    if is_struct(origin) and isinstance(value, Mapping):
-        return _fields(kind, value, pointer, found)
+    if isinstance(value, Mapping) and (fields := _named_fields(kind, origin)) is not None:
+        return _fields(origin, fields, value, pointer, found)
+    if origin is tuple and isinstance(value, list) and arguments[-1:] != (Ellipsis,):
+        return [(inner, item, str(index)) for index, (inner, item) in enumerate(zip(arguments, value, strict=False))]
     if origin in {list, tuple, set, frozenset} and isinstance(value, list) and arguments:
         return [(arguments[0], item, str(index)) for index, item in enumerate(value)]
     if origin is dict and isinstance(value, Mapping) and arguments:
@@ -114,16 +116,37 @@ def _parts(kind: Any, value: Any, pointer: str, found: list[Violation]) -> list[
     return []
 
 
-def _fields(kind: Any, value: Mapping[str, Any], pointer: str, found: list[Violation]) -> list[tuple[Any, Any, str]]:
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    config = (get_origin(kind) or kind).__struct_config__
-    for name, field in fields.items():
-        if field.required and name not in value:
+def _named_fields(kind: Any, origin: Any) -> Mapping[str, tuple[Any, bool]] | None:
+    """Type of each field of a record, and whether it is required; None for what msgspec alone does not read."""
+    if is_struct(origin):
+        return {field.encode_name: (field.type, field.required) for field in msgspec.structs.fields(kind)}
+    if dataclasses.is_dataclass(origin):
+        unset = dataclasses.MISSING
+        required = {
+            each.name for each in dataclasses.fields(origin) if each.default is unset and each.default_factory is unset
+        }
+    elif is_typeddict(origin):
+        required = set(origin.__required_keys__)
+    else:
+        return None
+    return {name: (hint, name in required) for name, hint in get_type_hints(origin, include_extras=True).items()}
+
+
+def _fields(
+    kind: Any,
+    fields: Mapping[str, tuple[Any, bool]],
+    value: Mapping[str, Any],
+    pointer: str,
+    found: list[Violation],
+) -> list[tuple[Any, Any, str]]:
+    for name, (_, required) in fields.items():
+        if required and name not in value:
             found.append(Violation(f"{pointer}/{_escape(name)}", "is required"))
-    if config.forbid_unknown_fields:
+    config = getattr(kind, "__struct_config__", None)
+    if config is not None and config.forbid_unknown_fields:
         strange = (name for name in value if name not in fields and name != config.tag_field)
         found.extend(_unknown(name, list(fields), pointer) for name in strange)
-    return [(fields[name].type, part, name) for name, part in value.items() if name in fields]
+    return [(fields[name][0], part, name) for name, part in value.items() if name in fields]
 
 
 def _unknown(name: str, known: list[str], pointer: str) -> Violation:

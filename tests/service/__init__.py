@@ -1,0 +1,1 @@
+"""The service framework, room by room."""
