@@ -16,7 +16,7 @@ from headgate.kit.controls.call import Call
 from headgate.kit.observe.exposition import Exemplar, Family, Labels, Text, Times
 from headgate.kit.observe.series import SeriesOfCalls
 
-PROTOCOLS: Final = ("http", "websocket", "grpc", "grpc-web", "connect")
+PROTOCOLS: Final = ("http", "websocket", "grpc", "grpc-web", "connect", "socket", "nats", "local")
 _EXEMPLAR_SECONDS: Final = 1.0
 
 _REQUESTS: Final = Family("headgate_requests", "Calls answered.", ("protocol", "route", "method", "status", "code"))
