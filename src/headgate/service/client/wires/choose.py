@@ -1,0 +1,132 @@
+"""Which wire a call takes, and who opens it. A new wire is one file beside this one and one line in `_OPENERS`.
+
+    opening = opener(contract, WIRES, MSGPACK, ClientPolicy(), hosted=(), lock=None, tls=None)
+    wire = opening(instance)
+
+Without a wish it is the first that the instance lists.
+"""
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument
+from headgate.service.client.options import ClientPolicy
+from headgate.service.client.wires import ClientWire
+from headgate.service.codecs import Codec
+from headgate.service.contract import Contract
+from headgate.service.host import Hosted
+from headgate.service.registry.instance import Instance
+
+if TYPE_CHECKING:
+    from headgate.service.lock import Lock
+
+_ALIASES: Final = {"ws": "socket", "websocket": "socket"}
+_SCHEMES: Final = {
+    "http": "http",
+    "https": "http",
+    "grpc": "grpc",
+    "grpcs": "grpc",
+    "ws": "socket",
+    "wss": "socket",
+    "nats": "nats",
+    "tls": "nats",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What wires are opened with."""
+
+    contract: Contract
+    codec: Codec
+    policy: ClientPolicy
+    hosted: tuple[Hosted, ...] = ()
+    lock: "Lock | None" = None
+    tls: ssl.SSLContext | None = None
+
+
+def placed(instance: Instance, wires: Sequence[str]) -> tuple[str, str]:
+    """The first wire of an instance that is among these, and its address; "" and "" without one."""
+    for name, address in instance.endpoints.items():
+        wire = _ALIASES.get(name, name)
+        if wire in wires:
+            return wire, address
+    return "", ""
+
+
+def chosen(address: str, wire: str | None) -> str:
+    """The wire of an address, which its scheme names unless the caller does."""
+    if wire is not None:
+        return wire
+    scheme, separator, _ = address.partition("://")
+    found = _SCHEMES.get(scheme) if separator else None
+    if found is None:
+        raise InvalidArgument(
+            "the address does not say which wire it is of",
+            code="invalid_address",
+            hint="begin it with http://, https://, grpc://, ws:// or nats://, or name the wire",
+        )
+    return found
+
+
+def opener(
+    contract: Contract,
+    wires: Sequence[str],
+    codec: Codec,
+    policy: ClientPolicy,
+    hosted: tuple[Hosted, ...],
+    lock: "Lock | None",
+    tls: ssl.SSLContext | None,
+) -> Callable[[Instance], ClientWire]:
+    """Opens instances on the first of `wires` that they have. What it lacks is FailedPrecondition (`extra_missing`)."""
+    opening = Opening(contract, codec, policy, hosted, lock, tls)
+
+    def open_wire(instance: Instance) -> ClientWire:
+        wire, address = placed(instance, wires)
+        try:
+            return _OPENERS[wire](address, opening)
+        except ImportError as error:
+            raise FailedPrecondition(
+                f"calls over {wire} need {error.name}, which is not installed",
+                code="extra_missing",
+                hint=f'pip install "headgate[{_EXTRAS.get(wire, wire)}]"',
+            ) from error
+
+    return open_wire
+
+
+def _http(address: str, opening: Opening) -> ClientWire:
+    from headgate.service.client.wires.http import HttpWire
+
+    return HttpWire(address, opening.codec, opening.policy, opening.tls)
+
+
+def _grpc(address: str, opening: Opening) -> ClientWire:
+    from headgate.service.client.wires.grpc import GrpcWire
+
+    return GrpcWire(address, opening.contract, opening.policy, lock=opening.lock)
+
+
+def _local(address: str, opening: Opening) -> ClientWire:
+    from headgate.service.client.wires.local import LocalWire
+
+    here = [each for each in opening.hosted if each.contract.name == opening.contract.name]
+    if not (address.isdecimal() and int(address) < len(here)):
+        raise InvalidArgument(
+            f"there is no {opening.contract.name} '{address}' in this process",
+            code="invalid_address",
+            hint="Client(..., local=host([...]))",
+        )
+    return LocalWire(here[int(address)], opening.codec)
+
+
+_OPENERS: Final[dict[str, Callable[[str, Opening], ClientWire]]] = {
+    "http": _http,
+    "grpc": _grpc,
+    "local": _local,
+}
+_EXTRAS: Final = {"http": "http", "grpc": "grpc"}
+
+WIRES: Final = tuple(_OPENERS)

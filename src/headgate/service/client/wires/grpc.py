@@ -1,0 +1,149 @@
+"""Calls over gRPC: one channel for an instance, messages by descriptors made while running.
+
+    wire = GrpcWire("10.0.0.1:50051", Orders.contract(), ClientPolicy(), lock=lock)
+
+Field numbers are the lock's, else follow the order; both sides need the same. Needs the extra `grpc`.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from headgate.kit.controls.faults import Fault, InvalidArgument
+from headgate.kit.grpc.status import DETAILS, fault_from_rpc_error
+from headgate.service.client.errors import BadAnswer, ConnectionLost, OutOfTime, Unreachable
+from headgate.service.client.options import ClientPolicy
+from headgate.service.client.wires import Outgoing
+from headgate.service.contract import Contract
+from headgate.service.faults import document_of, fault_of
+from headgate.service.method import Kind, Method
+from headgate.service.proto.mapping import schema_of
+from headgate.service.proto.wire import Wire
+
+if TYPE_CHECKING:
+    from headgate.service.lock import Lock
+
+_NEVER_SENT: Final = ("failed to connect to all addresses", "DNS resolution failed", "name resolver")
+
+
+class GrpcWire:
+    """See the module. `credentials` are for TLS, which addresses with `grpcs://` use by default."""
+
+    def __init__(
+        self,
+        address: str,
+        contract: Contract,
+        policy: ClientPolicy,
+        *,
+        lock: "Lock | None" = None,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        scheme, separator, target = address.rpartition("://")
+        if (separator and scheme not in ("grpc", "grpcs")) or not target:
+            raise InvalidArgument(
+                "this is no address of gRPC", code="invalid_address", hint="one is such as 10.0.0.1:50051"
+            )
+        wire = Wire([schema_of(contract, None if lock is None else lock.numbers)])
+        self._codecs = {
+            method.rpc: (wire.request(contract, method), wire.response(contract, method))
+            for method in contract.methods.values()
+        }
+        self._calls: dict[str, Any] = {}
+        options = [
+            ("grpc.max_receive_message_length", policy.max_message),
+            ("grpc.max_send_message_length", policy.max_message),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", int(1_000 * policy.connect_timeout)),
+        ]
+        if credentials is None and scheme == "grpcs":
+            credentials = grpc.ssl_channel_credentials()
+        self._channel = (
+            grpc.aio.insecure_channel(target, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options=options)
+        )
+
+    async def unary(self, out: Outgoing, request: Any) -> Any:
+        """The answer to one request."""
+        codec, _ = self._codecs[out.method.rpc]
+        try:
+            body = await self._call(out)(codec.encode(request), timeout=out.left(), metadata=_metadata(out))
+        except grpc.RpcError as error:
+            raise _fault(error, out.method) from error
+        return self._decoded(out.method, body)
+
+    async def stream(self, out: Outgoing, request: Any) -> AsyncGenerator[Any, None]:
+        """The answers as they come; of a method that streams in only, the one."""
+        codec, _ = self._codecs[out.method.rpc]
+        kind = out.method.kind
+        sent: Any = self._sending(codec, request) if kind.streams_in else codec.encode(request)
+        call = self._call(out)(sent, timeout=out.left(), metadata=_metadata(out))
+        try:
+            if kind is Kind.CLIENT_STREAM:
+                yield self._decoded(out.method, await call)
+                return
+            async for body in call:
+                yield self._decoded(out.method, body)
+        except grpc.RpcError as error:
+            raise _fault(error, out.method) from error
+        finally:
+            call.cancel()
+            if kind.streams_in:
+                with contextlib.suppress(RuntimeError):  # it is being asked for its next message just now
+                    await sent.aclose()
+
+    async def aclose(self) -> None:
+        """Close the channel."""
+        await self._channel.close(None)
+
+    def _call(self, out: Outgoing) -> Any:
+        found = self._calls.get(out.path)
+        if found is None:
+            make: Any = {
+                Kind.UNARY: self._channel.unary_unary,
+                Kind.SERVER_STREAM: self._channel.unary_stream,
+                Kind.CLIENT_STREAM: self._channel.stream_unary,
+                Kind.BIDI: self._channel.stream_stream,
+            }[out.method.kind]
+            found = self._calls[out.path] = make(out.path)
+        return found
+
+    async def _sending(self, codec: Any, requests: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:
+        async for each in requests:
+            yield codec.encode(each)
+
+    def _decoded(self, method: Method, body: bytes) -> Any:
+        try:
+            return self._codecs[method.rpc][1].decode(body)
+        except InvalidArgument as error:
+            raise BadAnswer(
+                f"the answer of {method.name} is not what its contract says",
+                hint="compare the contracts and locks of both sides",
+                internal=error.message,
+            ) from error
+
+
+def _metadata(out: Outgoing) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in out.headers.items())
+
+
+def _fault(error: grpc.RpcError, method: Method) -> Fault:
+    """The service's fault, of the class that the method declares; or what became of the connection."""
+    found = fault_from_rpc_error(error)
+    read: Any = error
+    if any(name == DETAILS for name, _ in read.trailing_metadata() or ()):
+        told = fault_of(document_of(found), method.faults)
+        told.internal = found.internal
+        return told
+    if found.kind == "UNAVAILABLE":
+        made = Unreachable if any(sign in found.message for sign in _NEVER_SENT) else ConnectionLost
+        said = "the service cannot be reached" if made is Unreachable else "the connection broke"
+        return made(said, internal=f"{found.message} {found.internal}"[:300])
+    if found.kind == "DEADLINE_EXCEEDED":
+        return OutOfTime("the time for this call is up", hint="allow more time, or ask for less")
+    return found
