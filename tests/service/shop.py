@@ -39,14 +39,14 @@ SETTLED = Topic("payments.settled", Order)
 class Orders(Service, name="orders", version="1.2.0", public=True):
     """Orders of a shop."""
 
-    @rpc(get="/orders/{id}", raises=[OutOfStock])
-    async def get(self, id: str, verbose: bool = False) -> Order:
+    @rpc(get="/orders/{key}", raises=[OutOfStock])
+    async def get(self, key: str, verbose: bool = False) -> Order:
         """One order."""
-        if id == "none":
+        if key == "none":
             raise OutOfStock("there is none", details={"left": 0})
-        if id == "odd":
+        if key == "odd":
             raise OutOfStock("there is none", details={"left": "some"})
-        return Order(id, "long" if verbose else "tea")
+        return Order(key, "long" if verbose else "tea")
 
     @rpc(post="/orders", idempotent="key")
     async def place(self, order: NewOrder, context: Context) -> Order:
@@ -54,10 +54,10 @@ class Orders(Service, name="orders", version="1.2.0", public=True):
         return Order(context.principal.id or "anybody", order.sku, order.quantity)
 
     @rpc
-    async def track(self, id: str) -> AsyncIterator[Order]:
+    async def track(self, key: str) -> AsyncIterator[Order]:
         """Follow one."""
         for number in range(3):
-            yield Order(id, "tea", number)
+            yield Order(key, "tea", number)
 
     @rpc
     async def upload(self, orders: AsyncIterator[NewOrder]) -> int:

@@ -20,7 +20,7 @@ def test_the_document_is_plain_and_complete():
     document = json.loads(json.dumps(Orders.contract().document))
     methods = {each["name"]: each for each in document["methods"]}
     assert list(methods) == ["Get", "Place", "Track", "Upload", "Chat"]
-    assert methods["Get"]["http"] == {"method": "GET", "path": "/orders/{id}", "body": "", "status": 200}
+    assert methods["Get"]["http"] == {"method": "GET", "path": "/orders/{key}", "body": "", "status": 200}
     (fault,) = methods["Get"]["faults"]
     assert (fault["code"], fault["kind"]) == ("out_of_stock", "FAILED_PRECONDITION")
     assert fault["description"] == OutOfStock.__doc__
@@ -57,8 +57,8 @@ def test_an_implementation_has_the_contract_it_stands_on():
 
         rows: dict[str, Order]
 
-        async def get(self, id: str, verbose: bool = False) -> Order:
-            return self.rows[id]
+        async def get(self, key: str, verbose: bool = False) -> Order:
+            return self.rows[key]
 
     assert Stored.contract().hash == Orders.contract().hash
     assert Stored.contract().full_name == "orders.Orders"
@@ -68,8 +68,8 @@ def test_an_override_keeps_the_form_that_is_declared():
     """A method that overrides a declared one takes the same parameters in the same form."""
 
     class Other(Orders):
-        async def get(self, id: str, *, verbose: bool = False) -> Order:  # type: ignore[override]
-            return Order(id, "tea")
+        async def get(self, key: str, *, verbose: bool = False) -> Order:  # type: ignore[override]
+            return Order(key, "tea")
 
     class Gone(Orders):
         track = None  # type: ignore[assignment]
@@ -84,8 +84,8 @@ def test_an_override_with_rpc_declares_anew():
 
     class Other(Orders):
         @rpc(timeout=3)
-        async def get(self, id: int) -> Order:  # type: ignore[override]
-            return Order(str(id), "tea")
+        async def get(self, key: int) -> Order:  # type: ignore[override]
+            return Order(str(key), "tea")
 
     methods = Other.contract().methods
     assert next(iter(methods)) == "Get"
@@ -133,8 +133,8 @@ def test_two_bindings_of_one_place_are_refused():
     """Paths that differ in the names of parameters only are the same place."""
 
     class Twice(Service, public=True):
-        @rpc(get="/orders/{id}")
-        async def one(self, id: str) -> int: ...  # type: ignore[empty-body]
+        @rpc(get="/orders/{key}")
+        async def one(self, key: str) -> int: ...  # type: ignore[empty-body]
 
         @rpc(get="/orders/{name}")
         async def two(self, name: str) -> int: ...  # type: ignore[empty-body]

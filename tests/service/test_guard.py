@@ -1,5 +1,7 @@
 """Guards: who may, and how they are told why not."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +50,7 @@ def test_a_role_grants_what_its_permissions_say(granted, wanted):
 @given(st.lists(st.sampled_from("abcdef"), unique=True, min_size=2), st.data())
 def test_a_role_has_what_its_parents_have(names, data):
     """However long the line of parents, what the first grants the last has, and not the other way round."""
-    chain = {name: Role(parents=[above]) for above, name in zip(names, names[1:], strict=False)}
+    chain = {name: Role(parents=[above]) for above, name in pairwise(names)}
     roles = Roles({names[0]: Role({"orders:read"}), **chain})
     last = data.draw(st.sampled_from(names))
     assert roles.may(somebody(roles=[last]), "orders:read")
@@ -132,5 +134,5 @@ async def test_a_guard_lets_in_whom_it_names(guard: Guard, principal, code, call
 
 async def test_the_fault_names_what_is_missing_and_no_more(call):
     """A caller is told what it lacks, not what it has."""
-    with pytest.raises(PermissionDenied, match="the scope a:c$"):
+    with pytest.raises(PermissionDenied, match=r"the scope a:c$"):
         await check(require(scopes={"a:b", "a:c"}), Roles(), Context(call(somebody(scopes=["a:b"]))), None)

@@ -40,13 +40,13 @@ def test_a_missing_dependency_stops_the_start():
 def _bound(name, path):
     class Bound(Service, name=name, public=True):
         @rpc(get=path)
-        async def one(self, id: str) -> None: ...
+        async def one(self, key: str) -> None: ...
 
     return Bound()
 
 
 @pytest.mark.parametrize(
-    ("names", "paths"), [(("same", "same"), ("/a/{id}", "/b/{id}")), (("a", "b"), ("/a/{id}", "/a/{id}"))]
+    ("names", "paths"), [(("same", "same"), ("/a/{key}", "/b/{key}")), (("a", "b"), ("/a/{key}", "/a/{key}"))]
 )
 def test_services_do_not_share_names_or_places(names, paths):
     """Two services of one name, or with methods bound to one place, are not served together."""

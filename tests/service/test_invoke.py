@@ -52,7 +52,7 @@ async def test_a_method_is_called_with_its_request(call):
     """Fields become arguments, a record is the argument, the context is the call's."""
     (hosted,) = host([Orders()])
     get, place = hosted.endpoints["Get"], hosted.endpoints["Place"]
-    assert await get.call(get.method.request(id="7", verbose=True), call()) == Order("7", "long")
+    assert await get.call(get.method.request(key="7", verbose=True), call()) == Order("7", "long")
     assert await place.call(NewOrder("tea", 2), call(Principal("ada"))) == Order("ada", "tea", 2)
 
 
@@ -83,7 +83,7 @@ async def test_streams_go_both_ways(call):
     answers = await hosted.endpoints["Chat"].call(said(), call())
     assert [each.sku async for each in answers] == ["tea", "salt"]
     track = hosted.endpoints["Track"]
-    assert [each.quantity async for each in await track.call(track.method.request(id="7"), call())] == [0, 1, 2]
+    assert [each.quantity async for each in await track.call(track.method.request(key="7"), call())] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("timeout", [None, 30])
@@ -321,7 +321,7 @@ async def test_cached_answers_are_kept_apart(call):
 
 async def test_a_key_is_done_once(call):
     """Calls with the same idempotency key have one outcome, each principal's own; without a key each is done."""
-    calls, one = counting()
+    _, one = counting()
     kept = Kept()
     endpoint = endpoint_of(one, Conditions(memo=kept, keys_kept=77), guard=AUTHENTICATED, idempotent="key")
     ask = endpoint.method.request
@@ -354,9 +354,9 @@ async def test_details_of_declared_faults_are_held_to_their_type(call):
     (hosted,) = host([Orders()])
     get = hosted.endpoints["Get"]
     with pytest.raises(OutOfStock):
-        await get.call(get.method.request(id="none"), call())
+        await get.call(get.method.request(key="none"), call())
     with pytest.raises(TypeError, match="OutOfStock"):
-        await get.call(get.method.request(id="odd"), call())
+        await get.call(get.method.request(key="odd"), call())
 
 
 async def test_details_within_streams_are_held_to_their_type(call):

@@ -62,7 +62,7 @@ def test_one_record_is_the_request_itself():
     "record",
     [
         dataclass(type("Data", (), {"__annotations__": {"sku": str}})),
-        TypedDict("Typed", {"sku": str}),  # noqa: UP013 - made where it is listed
+        TypedDict("Typed", {"sku": str}),
         type("Model", (BaseModel,), {"__annotations__": {"sku": str}}),
         Page[Order],
         Annotated[NewOrder, Meta(description="what is wanted")],
@@ -79,9 +79,9 @@ def test_every_kind_of_record_is_a_request(record):
 def test_several_parameters_are_the_fields_of_an_object():
     """Other parameters are sent as an object which refuses fields that are none of them."""
     request = Orders.contract().methods["Get"].request
-    assert msgspec.json.decode(b'{"id":"7"}', type=request) == request(id="7", verbose=False)
+    assert msgspec.json.decode(b'{"key":"7"}', type=request) == request(key="7", verbose=False)
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(b'{"id":"7","x":1}', type=request)
+        msgspec.json.decode(b'{"key":"7","x":1}', type=request)
 
 
 def test_constraints_of_parameters_hold_on_the_wire():
@@ -115,33 +115,33 @@ def test_without_parameters_an_empty_object_is_sent():
 def test_a_context_is_no_part_of_the_request():
     """The parameter of type Context is given the call, wherever it stands."""
 
-    async def one(self: Any, context: Context, id: str) -> None: ...
+    async def one(self: Any, context: Context, key: str) -> None: ...
 
     method = method_of(one)
-    assert (method.context, method.arguments) == ("context", ("id",))
+    assert (method.context, method.arguments) == ("context", ("key",))
 
 
 def test_a_record_in_the_path_is_not_the_whole_request():
     """Only a name that is the whole of a placeholder is taken from the path."""
 
-    async def one(self: Any, id: NewOrder) -> None: ...
+    async def one(self: Any, key: NewOrder) -> None: ...
 
-    async def other(self: Any, id: NewOrder, identity: str) -> None: ...
+    async def other(self: Any, key: NewOrder, identity: str) -> None: ...
 
     assert method_of(one, post="/orders").arguments is None
-    assert method_of(other, post="/orders/{identity}").binding.body == "id"
+    assert method_of(other, post="/orders/{keyentity}").binding.body == "key"
 
 
-async def _untyped(self: Any, id) -> None: ...  # type: ignore[no-untyped-def]
+async def _untyped(self: Any, key) -> None: ...  # type: ignore[no-untyped-def]
 
 
-async def _no_result(self: Any, id: str): ...  # type: ignore[no-untyped-def]
+async def _no_result(self: Any, key: str): ...  # type: ignore[no-untyped-def]
 
 
-async def _star(self: Any, *ids: str) -> None: ...
+async def _star(self: Any, *keys: str) -> None: ...
 
 
-async def _two(self: Any, ids: AsyncIterator[str], more: int) -> None: ...
+async def _two(self: Any, keys: AsyncIterator[str], more: int) -> None: ...
 
 
 def _plain(self: Any) -> int: ...  # type: ignore[empty-body]
@@ -154,17 +154,17 @@ async def _yields(self: Any) -> int:  # type: ignore[misc]
 async def _unsendable(self: Any, thing: int) -> pytest.Item: ...
 
 
-async def _fine(self: Any, id: str) -> int: ...  # type: ignore[empty-body]
+async def _fine(self: Any, key: str) -> int: ...  # type: ignore[empty-body]
 
 
-async def _stream(self: Any, id: str) -> AsyncIterator[int]:
+async def _stream(self: Any, key: str) -> AsyncIterator[int]:
     yield 1
 
 
 @pytest.mark.parametrize(
     ("function", "options", "says"),
     [
-        (_untyped, {}, "'id' has no type"),
+        (_untyped, {}, "'key' has no type"),
         (_no_result, {}, "-> None"),
         (_star, {}, "no contract can tell"),
         (_two, {}, "the only parameter"),
@@ -179,10 +179,10 @@ async def _stream(self: Any, id: str) -> AsyncIterator[int]:
         (_stream, {"cache": 5}, "no stream"),
         (_stream, {"idempotent": "key"}, "no stream"),
         (_fine, {"get": "orders"}, "is no path"),
-        (_fine, {"get": "/orders/{id"}, "is no path"),
+        (_fine, {"get": "/orders/{key"}, "is no path"),
         (_fine, {"get": "/orders/{name}"}, "parameter 'name'"),
-        (_fine, {"get": "/{id}/{id}"}, "twice"),
-        (_fine, {"get": "/{id:path}/more"}, "last parameter"),
+        (_fine, {"get": "/{key}/{key}"}, "twice"),
+        (_fine, {"get": "/{key:path}/more"}, "last parameter"),
         (_fine, {"get": "/a", "post": "/a"}, "two bindings"),
         (_fine, {"raises": [ValueError]}, "no fault"),
         (_fine, {"raises": [NotFound, type("Gone", (NotFound,), {})]}, "two faults"),
@@ -200,7 +200,7 @@ def test_what_cannot_be_is_refused_with_its_place(function, options, says):
 def test_unknown_forward_references_are_refused():
     """A type that cannot be found is named."""
 
-    async def one(self: Any, id: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+    async def one(self: Any, key: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     assert "Nowhere" in refused(one)
 
@@ -215,7 +215,7 @@ def test_public_and_guarded_at_once_is_refused():
 
 @pytest.mark.parametrize(
     ("options", "safe"),
-    [({}, False), ({"idempotent": True}, True), ({"idempotent": "key"}, True), ({"get": "/x/{id}"}, True)],
+    [({}, False), ({"idempotent": True}, True), ({"idempotent": "key"}, True), ({"get": "/x/{key}"}, True)],
 )
 def test_only_what_is_idempotent_is_safe_to_retry(options, safe):
     """A method may be called again when it says so, or is bound to GET."""

@@ -132,7 +132,7 @@ def test_what_is_refused_has_a_reason(value, kind):
 
 
 def test_models_of_pydantic_travel_inside_anything():
-    """pydantic's models are encoded and decoded wherever they stand."""
+    """Models of pydantic are encoded and decoded wherever they stand."""
     value = [Person("Ada", model=Model(age=3, name="x"))]
     sent = msgspec.json.encode(value, enc_hook=enc_hook)
     assert msgspec.json.decode(sent, type=list[Person], dec_hook=dec_hook) == value
