@@ -11,8 +11,6 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from google.protobuf import descriptor_pool
-
 from headgate.kit.asgi.problems import http_problem
 from headgate.kit.controls.call import Call
 from headgate.kit.current import CURRENT, current_call
@@ -58,7 +56,8 @@ class RpcOverHttp:
     """Answers RPCs out of `registry`, and passes all else on to `app`.
 
     `max_receive` and `max_send` are bytes of one message, 0 without limit; responses of `compress_from` bytes and
-    more are compressed for those who take gzip, 0 compresses none. `pool` holds the descriptors JSON needs.
+    more are compressed for those who take gzip, 0 compresses none. `pool` holds the descriptors JSON needs; without
+    one the registry's does.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class RpcOverHttp:
         self._max_send = max_send
         self._compress_from = compress_from
         self._clock = clock
-        self._pool = pool if pool is not None else descriptor_pool.Default()
+        self._pool = pool if pool is not None else registry.descriptors
         self._codecs: dict[str, Codec | None] = {}
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

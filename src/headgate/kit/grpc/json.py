@@ -1,13 +1,13 @@
 """Messages on the wire of Connect: protobuf as it is, or its JSON form.
 
-A handler knows its messages only by their (de)serialisers. Their descriptors come from the default pool, where
-generated code registers them, by the full name of the method. Source: protobuf's ProtoJSON format.
+A handler knows its messages only by their (de)serialisers. Their descriptors come from the registry's pools, else
+from the default one, where generated code registers them, by the full name of the method.
+Source: protobuf's ProtoJSON format.
 """
 
 from typing import Any, Final, Protocol
 
 from google.protobuf import json_format, message_factory
-from google.protobuf.descriptor_pool import DescriptorPool
 
 from headgate.kit.controls.faults import Fault, InvalidArgument
 
@@ -67,7 +67,7 @@ class JsonCodec:
         return json_format.MessageToJson(self._output.FromString(data), indent=None, ensure_ascii=False).encode()
 
 
-def descriptor_of(path: str, pool: DescriptorPool) -> Any:
+def descriptor_of(path: str, pool: Any) -> Any:
     """The descriptor of the method at `/package.Service/Method`; None when the pool does not know it."""
     service, _, name = path.removeprefix("/").rpartition("/")
     try:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
+from headgate.kit.grpc.descriptors import Descriptors
 from headgate.kit.grpc.metadata import Metadata
 from headgate.kit.grpc.methods import Method
 
@@ -36,6 +37,8 @@ class Registry:
     def __init__(self, services: Iterable[Register] = (), *, interceptors: Sequence[Any] = ()) -> None:
         self.handlers: list[Any] = []
         self.interceptors = tuple(interceptors)
+        self.descriptors = Descriptors()
+        """Of the messages that handlers take and give: where JSON and reflection look them up."""
         self._methods: dict[str, Method] = {}
         for register in services:
             register(self)
@@ -47,6 +50,10 @@ class Registry:
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
         """Record handlers; generated code calls this."""
         self.handlers.extend(generic_rpc_handlers)
+
+    def add_descriptors(self, pool: Any) -> None:
+        """Take a pool that handlers bring; generated code registers its own in the default one."""
+        self.descriptors.add(pool)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
         """Generated code calls this too, with what it has just given to the method above."""

@@ -126,7 +126,7 @@ class GrpcServer:
         if HEALTH not in self.registry.services:
             self.health.add_to(self.registry)
         if self._reflection:
-            add_reflection(self.registry, self.registry.services)
+            add_reflection(self.registry, self.registry.services, self.registry.descriptors)
         if self.port and not self._transport.reuse_port:
             ensure_free(self.host, self.port, self._setting)
         server = self._made()
