@@ -129,7 +129,7 @@ def test_a_record_in_the_path_is_not_the_whole_request():
     async def other(self: Any, key: NewOrder, identity: str) -> None: ...
 
     assert method_of(one, post="/orders").arguments is None
-    assert method_of(other, post="/orders/{keyentity}").binding.body == "key"
+    assert method_of(other, post="/orders/{identity}").binding.body == "key"
 
 
 async def _untyped(self: Any, key) -> None: ...  # type: ignore[no-untyped-def]
