@@ -171,7 +171,7 @@ class IdentitySettings(ProfileSettings):
     allow_anonymous: bool = False
     """Whether callers without any identity are served although keys, tokens or certificates are configured."""
     public_paths: Words = ()
-    """Paths served without an identity; one that ends in `/` means all below it."""
+    """Paths served without an identity, such as `GET /orders/{id}`; one that ends in `/` means all below it."""
 
 
 class ResilienceSettings(ProfileSettings):

@@ -46,6 +46,33 @@ def test_default_deny(protocol):
     Access().admit(call(protocol=protocol, scopes=()))
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "is_open"),
+    [
+        ("GET", "/orders/7", True),
+        ("HEAD", "/orders/7", True),
+        ("DELETE", "/orders/7", False),
+        ("GET", "/orders/", False),
+        ("GET", "/orders/7/8", False),
+        ("GET", "/orders/..", False),
+        ("GET", "/Orders/7", False),
+        ("POST", "/files/a/b", True),
+        ("POST", "/files/", False),
+        ("POST", "/files/a//b", False),
+        ("POST", "/shop", True),
+        ("GET", "/shop", False),
+    ],
+)
+def test_templates_open_to_the_letter(method, path, is_open):
+    """A public path may name methods and parameters; it opens what it says and no other spelling."""
+    access = Access(public=["GET /orders/{id}", "/files/{rest:path}", "POST /shop"])
+    if is_open:
+        access.admit(call(path, method))
+        return
+    with pytest.raises(Unauthenticated):
+        access.admit(call(path, method))
+
+
 def test_open_paths():
     """Probes, gRPC's health service and public paths need no identity."""
     access = Access(unasked=["/health"], public=["/docs/", "/about"])

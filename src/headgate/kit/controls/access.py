@@ -49,10 +49,14 @@ def is_ambiguous(path: str) -> bool:
 
 
 class Paths:
-    """A set of paths; one that ends in `/` means all below it, but `/` alone only itself."""
+    """A set of paths; one that ends in `/` means all below it, but `/` alone only itself.
+
+    One with methods or parameters, such as `GET /orders/{id}`, is read like a rule and asked for by `opens` only.
+    """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        listed = tuple(paths)
+        listed, templates = _apart(paths)
+        self._templates = tuple(map(_opening, templates))
         for path in listed:
             if not path.startswith("/"):
                 raise InvalidArgument(
@@ -61,10 +65,36 @@ class Paths:
         self._exact = frozenset(path for path in listed if path == "/" or not path.endswith("/"))
         self._below = tuple(path for path in listed if path.endswith("/") and path != "/")
 
+    def opens(self, method: str, path: str) -> bool:
+        """Whether the path is one of them for this method."""
+        if path in self:
+            return True
+        return any(
+            (not methods or method in methods) and pattern.fullmatch(path) for methods, pattern in self._templates
+        ) and not is_ambiguous(path)
+
     def __contains__(self, path: str) -> bool:
         if path in self._exact:
             return True
         return path.startswith(self._below) and "//" not in path and not is_ambiguous(path)
+
+
+def _apart(paths: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Plain paths, and those with methods or parameters."""
+    listed = tuple(paths)
+    templates = tuple(each for each in listed if "{" in each or (" " in each and not each.startswith("/")))
+    return tuple(each for each in listed if each not in templates), templates
+
+
+def _opening(template: str) -> tuple[frozenset[str], re.Pattern[str]]:
+    """The methods, none for all, and the paths that a template opens, to the letter."""
+    methods, _, segments = _read(template)
+    words = (
+        "[^/]+(?:/[^/]+)*" if _REST.fullmatch(each) else "[^/]+" if each.startswith("{") else re.escape(each)
+        for each in segments
+    )
+    head = ("HEAD",) if "GET" in methods else ()
+    return frozenset((*methods, *head)), re.compile("/" + "/".join(words))
 
 
 class _Place:
@@ -313,7 +343,7 @@ class Access(Control):
                     raise PermissionDenied(
                         f"this needs the scope '{scope}'", code="missing_scope", hint=f"use credentials with '{scope}'"
                     )
-        elif needs or not (self._anonymous or path in self._public):
+        elif needs or not (self._anonymous or self._public.opens(call.method, path)):
             # Wrong credentials count as none at public paths; where a rule asks for some, say what was wrong.
             wrong = call.kept("identity")
             raise wrong if isinstance(wrong, Fault) else self._stranger()

@@ -141,7 +141,7 @@ class Identity(Control):
         """Refuse wrong credentials, unless nobody asked for any."""
         if call.state is not None:
             fault = call.state.get(self.name)
-            if fault is not None and call.path not in self._public:
+            if fault is not None and not self._public.opens(call.method, call.path):
                 raise fault
 
     def respond(self, call: Call, headers: MutableHeaders) -> None:
