@@ -64,7 +64,8 @@ class Work:
 
     def may_repeat(self, error: BaseException) -> bool:
         """Whether what failed with `error` may be sent again."""
-        if not self.allowance.of(self.retries) or (isinstance(self.request, Requests) and self.request.taken):
+        spent = self.allowance.left == 0 or (self.hedge_after is not None and not self.retries)
+        if spent or (isinstance(self.request, Requests) and self.request.taken):
             return False
         if isinstance(error, Unreachable):
             return True

@@ -36,7 +36,7 @@ class Stub:
         if name.startswith("__"):
             raise AttributeError(name)
         reason = "is not part of its contract" if hasattr(contract.owner, name) else "does not exist"
-        hint = did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}"
+        hint = did_you_mean(name, known)
         raise AttributeError(f"{contract.title} has no method '{name}' to call: it {reason}; {hint}")
 
     def __repr__(self) -> str:

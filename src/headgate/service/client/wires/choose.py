@@ -109,6 +109,22 @@ def _grpc(address: str, opening: Opening) -> ClientWire:
     return GrpcWire(address, opening.contract, opening.policy, lock=opening.lock)
 
 
+def _socket(address: str, opening: Opening) -> ClientWire:
+    import websockets  # noqa: F401 - the wire looks for it only once it connects
+
+    from headgate.service.transports.socket.client import SocketClient
+
+    policy = opening.policy
+    tls = opening.tls if address.startswith("wss:") else None
+    return SocketClient(
+        address,
+        opening.codec,
+        ssl=tls,
+        connect_timeout=policy.connect_timeout,
+        most_frame=policy.max_message,
+    )
+
+
 def _local(address: str, opening: Opening) -> ClientWire:
     from headgate.service.client.wires.local import LocalWire
 
@@ -125,6 +141,7 @@ def _local(address: str, opening: Opening) -> ClientWire:
 _OPENERS: Final[dict[str, Callable[[str, Opening], ClientWire]]] = {
     "http": _http,
     "grpc": _grpc,
+    "socket": _socket,
     "local": _local,
 }
 _EXTRAS: Final = {"http": "http", "grpc": "grpc"}
