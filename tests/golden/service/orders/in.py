@@ -1,0 +1,167 @@
+"""A shop: bindings of every sort, guards, faults with details, streams each way, subscriptions."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import Annotated
+
+from headgate.kit.controls.faults import FailedPrecondition, NotFound
+from headgate.service import AUTHENTICATED, Meta, Service, Struct, Topic, on, require, rpc
+
+Sku = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[a-z0-9-]+$", description="What the shop calls it.")]
+
+
+class State(Enum):
+    """How far an order is."""
+
+    OPEN = "open"
+    PAID = "paid"
+
+
+class Card(Struct, tag="card"):
+    """Paid by card."""
+
+    last_digits: Annotated[str, Meta(pattern="^[0-9]{4}$")]
+
+
+class Invoice(Struct, tag="invoice"):
+    """Paid later."""
+
+    days: Annotated[int, Meta(ge=1, le=90)] = 30
+
+
+class Line(Struct, rename="camel"):
+    """So many of one thing."""
+
+    sku: Sku
+    how_many: Annotated[int, Meta(ge=1, le=100)] = 1
+    notes: list[str] = []
+
+
+class NewOrder(Struct, forbid_unknown_fields=True):
+    """What is wanted."""
+
+    lines: Annotated[list[Line], Meta(min_length=1)]
+    payment: Card | Invoice | None = None
+    labels: dict[str, str] = {}
+
+
+class Order(Struct):
+    """What was ordered."""
+
+    id: str
+    lines: list[Line]
+    state: State = State.OPEN
+    due: dt.date | None = None
+
+
+class OrderEvent(Struct):
+    """What became of an order."""
+
+    order: str
+    state: State
+
+
+class Receipt(Struct):
+    """How many came."""
+
+    count: int
+
+
+class OutOfStock(FailedPrecondition):
+    """There is less than was asked for."""
+
+    default_code = "out_of_stock"
+
+    class Details(Struct):
+        """How much there is."""
+
+        sku: str
+        left: int
+
+
+class OrderNotFound(NotFound):
+    """There is no such order."""
+
+    default_code = "order_not_found"
+
+
+SETTLED = Topic("payments.settled", OrderEvent)
+
+
+class Orders(Service, name="orders", version="1.2.0", guard=AUTHENTICATED):
+    """Orders of a shop."""
+
+    @rpc(get="/orders/{number}", raises=[OrderNotFound], public=True, cache=30)
+    async def get(self, number: str, verbose: bool = False) -> Order:
+        """One order.
+
+        With `verbose`, all there is to know.
+        """
+        raise NotImplementedError
+
+    @rpc(get="/orders", guard=require(scopes={"orders:read"}))
+    async def find(
+        self,
+        text: str = "",
+        states: list[State] = [],  # noqa: B006
+        limit: Annotated[int, Meta(ge=1, le=1000)] = 100,
+        shape: Line | None = None,
+    ) -> list[Order]:
+        """Orders that contain a text."""
+        raise NotImplementedError
+
+    @rpc(
+        post="/orders",
+        status=201,
+        idempotent="key",
+        timeout=5,
+        raises=[OutOfStock],
+        guard=require(roles={"clerk", "manager"}, permissions={"orders:place:own"}),
+        examples=[NewOrder([Line("tea")])],
+        tags=["checkout"],
+    )
+    async def place(self, order: NewOrder) -> Order:
+        """Order something."""
+        raise NotImplementedError
+
+    @rpc(put="/orders/{number}", raises=[OrderNotFound, OutOfStock], idempotent=True)
+    async def change(self, number: str, order: NewOrder) -> Order:
+        """Replace an order."""
+        raise NotImplementedError
+
+    @rpc(delete="/orders/{number}", raises=[OrderNotFound], deprecated=True)
+    async def cancel(self, number: str, reason: str = "") -> None:
+        """Forget an order."""
+
+    @rpc(get="/orders/{number}/events")
+    async def track(self, number: str) -> AsyncIterator[OrderEvent]:
+        """What becomes of an order, as it happens."""
+        yield OrderEvent(number, State.OPEN)
+
+    @rpc(post="/lines")
+    async def upload(self, lines: AsyncIterator[Line]) -> Receipt:
+        """Many lines at once."""
+        raise NotImplementedError
+
+    @rpc(name="Talk")
+    async def chat(self, said: AsyncIterator[str]) -> AsyncIterator[str]:
+        """Say something, hear something."""
+        async for each in said:
+            yield each
+
+    @rpc(public=True, get="/health/{rest:path}", summary="Ask how it is")
+    async def ping(self, rest: str = "") -> str:
+        """Answer, when all is well."""
+        raise NotImplementedError
+
+    @on(SETTLED, group="orders", retries=3, dead_letter=True)
+    async def settled(self, event: OrderEvent) -> None:
+        """Mark an order as paid."""
+
+    @on("shipping.*.left", group="orders")
+    async def left(self, event: OrderEvent) -> None:
+        """Say that an order is on its way."""
+
+
+SERVICES = [Orders]
