@@ -92,8 +92,8 @@ def file_of(schema: Schema) -> FileDescriptorProto:
                 name=method.name,
                 input_type=f".{_entry(schema, method.request)}",
                 output_type=f".{_entry(schema, method.response)}",
-                client_streaming=method.streams_in,
-                server_streaming=method.streams_out,
+                client_streaming=method.streams_in or None,
+                server_streaming=method.streams_out or None,
                 options=MethodOptions(
                     deprecated=method.deprecated or None,
                     idempotency_level=_LEVELS[method.idempotency] if method.idempotency else None,
