@@ -32,14 +32,10 @@ def comparable(file):
     pending = list(made.message_type)
     while pending:
         message = pending.pop()
-        entries = {each.name for each in message.nested_type if each.options.map_entry}
-        pending += message.nested_type
         ordered = sorted(message.nested_type, key=lambda each: each.name)
         del message.nested_type[:]
         message.nested_type.extend(ordered)
-        for field in message.field:
-            if message.name in entries or message.options.map_entry:
-                field.ClearField("json_name")
+        pending += message.nested_type
     for service in made.service:
         for method in service.method:
             if not method.options.ByteSize():
@@ -54,7 +50,7 @@ def with_json_names(file):
         message = pending.pop()
         pending += message.nested_type
         for field in message.field:
-            if not field.json_name and not message.options.map_entry:
+            if not field.json_name:
                 head, *tail = field.name.split("_")
                 field.json_name = head + "".join(each[:1].upper() + each[1:] for each in tail)
     return file
