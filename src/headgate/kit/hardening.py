@@ -327,7 +327,7 @@ class SafetySettings(ProfileSettings):
     """The content gate."""
 
     content_filter_scorers: Words = ()
-    """Who judges: `builtin`, `patterns`, `tflite`, `saved_model`, `checks`, `moderation`, `perspective`; none: no gate."""
+    """Who judges: `builtin`, `patterns`, `tflite`, `saved_model`, `checks`, `moderation`, `perspective`; or none."""
     content_filter_threshold: Share = 0.8
     """Probability from which a category counts."""
     content_filter_thresholds: Words = ()
