@@ -50,11 +50,10 @@ class Told:
             steps = await steps(out, request)
         try:
             for step in steps if isinstance(steps, list) else [steps]:
-                if asyncio.iscoroutine(step):
-                    step = await step
-                if isinstance(step, BaseException):
-                    raise step
-                yield step
+                made = await step if asyncio.iscoroutine(step) else step
+                if isinstance(made, BaseException):
+                    raise made
+                yield made
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.kit.controls.faults import InvalidArgument
@@ -68,6 +68,7 @@ def test_weights_are_proportions(make):
     assert abs(found["0"] - 0.5) < (0.06 if make is not BALANCERS[1] else 0.1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0.1, 10), min_size=1, max_size=9),
     st.lists(st.integers(0, 50), min_size=9, max_size=9),
@@ -86,6 +87,7 @@ def test_the_chosen_is_a_candidate(weights, loads, seed, key):
             assert balancer.pick(candidates, key, everyone) in candidates
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 2**32))
 def test_two_choices_takes_the_less_loaded(first, second, seed):
     """Of two instances the one with less to do gets the call."""
@@ -129,6 +131,7 @@ def test_round_robin_forgets_who_is_gone():
     assert len(balancer._credit) == 2
 
 
+@settings(deadline=None)
 @given(st.integers(2, 12), st.integers(0, 11), st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=20))
 def test_a_ring_moves_only_the_keys_of_the_one_that_goes(count, gone, keys):
     """When an instance goes, keys of the others stay where they are; when it is back, so are its keys."""

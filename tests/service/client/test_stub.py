@@ -111,7 +111,8 @@ async def test_a_stream_is_to_be_an_iterator(shop):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("plac", "did you mean 'place'"), ("settled", "not part of its contract"), ("xyz", "known here: get")]
+    ("name", "said"),
+    [("plac", "did you mean 'place'"), ("settled", "not part of its contract"), ("xyz", "known here: get")],
 )
 async def test_what_is_not_promised_cannot_be_called(shop, name, said):
     """A misspelt method, a subscription, anything else: there is no such attribute, and why is told."""

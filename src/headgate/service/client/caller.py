@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from headgate.kit.controls.faults import Fault
+from headgate.kit.controls.faults import DeadlineExceeded, Fault
 from headgate.kit.controls.retry import RetryBudget, RetryPolicy, is_transient
 from headgate.kit.current import current_call
 from headgate.kit.resilience.retry import Retry, RetryObserver
@@ -258,7 +258,7 @@ class Caller:
         if isinstance(work.request, Requests) and work.request.error is not None:
             return None
         patient = visit.took() >= self._policy.hung_after
-        if isinstance(error, OutOfTime):
+        if isinstance(error, DeadlineExceeded):  # the service may notice first that our time is up
             return error if patient else asyncio.CancelledError()
         if isinstance(error, asyncio.CancelledError) and work.until is not None and patient:
             return _late() if asyncio.get_running_loop().time() >= work.until else error

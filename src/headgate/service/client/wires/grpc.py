@@ -137,7 +137,7 @@ def _fault(error: grpc.RpcError, method: Method) -> Fault:
     found = fault_from_rpc_error(error)
     read: Any = error
     if any(name == DETAILS for name, _ in read.trailing_metadata() or ()):
-        told = fault_of(document_of(found), method.faults)
+        told = fault_of(_whole(document_of(found)), method.faults)
         told.internal = found.internal
         return told
     if found.kind == "UNAVAILABLE":
@@ -147,3 +147,12 @@ def _fault(error: grpc.RpcError, method: Method) -> Fault:
     if found.kind == "DEADLINE_EXCEEDED":
         return OutOfTime("the time for this call is up", hint="allow more time, or ask for less")
     return found
+
+
+def _whole(value: Any) -> Any:
+    """The same with numbers that are whole as integers: protocol buffers make doubles of all of JSON's."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

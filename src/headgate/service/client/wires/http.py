@@ -93,7 +93,7 @@ class HttpWire:
         headers = [*self._fixed, *((name.encode(), value.encode()) for name, value in out.headers.items())]
         left = out.left()
         if left is not None:
-            headers.append((TIMEOUT_HEADER, b"%d" % min(_LONGEST_TIMEOUT, max(1, int(left * 1_000)))))
+            headers.append((TIMEOUT_HEADER, b"%d" % min(_LONGEST_TIMEOUT, int(left * 1_000) + 1)))
         return headers
 
     async def _send(
