@@ -1,6 +1,6 @@
 """A stream of responses, from the first until the end or the fault that is its end.
 
-    await stream(operation, request, call, EVENTS, Outlet(send, 200, headers, idle=EVENTS.idle, opening=0.25, heartbeat=15.0))
+    await stream(operation, request, call, LINES, outlet)
 
 A fault before anything was sent goes on to who called, and has a status; later it is the last frame of the stream.
 """

@@ -43,6 +43,8 @@ WINDOW: Final = 16
 
 MOST_CREDIT: Final = 1 << 20
 MOST_HEADERS: Final = 100
+MOST_PONGS: Final = 1_000
+"""Answers to pings that may wait to be sent."""
 
 
 class Called(NamedTuple):
@@ -133,7 +135,7 @@ class Session:
         self._numbered = numbered
         self._calls: dict[int, _Half] = {}
         self._highest = 0
-        self._sent = self._received = 0
+        self._sent = self._received = self._pongs = 0
         self._out: list[Frame] = []
         self.leaving = False
         """Whether this side, or the other, said that there are to be no new calls."""
@@ -145,12 +147,17 @@ class Session:
 
     def take(self) -> list[Frame]:
         """The frames to be sent, in order; they are forgotten here."""
-        out, self._out = self._out, []
+        out, self._out, self._pongs = self._out, [], 0
         if self._numbered:
             for frame in out:
                 self._sent += 1
                 frame.seq = self._sent
         return out
+
+    def next_seq(self) -> int:
+        """The number of one more frame, which goes past `take`."""
+        self._sent += 1
+        return self._sent
 
     # What this side does.
 
@@ -245,7 +252,8 @@ class Session:
         if op == "call":
             return self._on_call(frame)
         if op == "ping":
-            if len(self._out) >= self._most_calls * WINDOW:
+            self._pongs += 1
+            if self._pongs > MOST_PONGS:
                 raise Unavailable("more pings than answers can be sent", code="too_many_pings")
             self._out.append(Frame("pong", n=frame.n))
             return []
