@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from headgate.service.docs import asyncapi, mcp_tools, openapi
+from headgate.service.docs import asyncapi, mcp_tools, openapi, python_client, typescript_client
 from tests.service.docs.cases import CASES, ROOT, contracts_of
 
 
@@ -21,7 +21,11 @@ def written(case: str) -> dict[str, str]:
         "asyncapi": asyncapi(contracts, title=case, version="1.0.0", servers=servers),
         "mcp": mcp_tools(contracts),
     }
-    return {f"out.{name}.json": f"{json.dumps(each, indent=2)}\n" for name, each in documents.items()}
+    found = {f"out.{name}.json": f"{json.dumps(each, indent=2)}\n" for name, each in documents.items()}
+    for contract in contracts:
+        found[f"out.{contract.title.lower()}.py"] = python_client(contract)
+        found[f"out.{contract.title.lower()}.ts"] = typescript_client(contract)
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)
