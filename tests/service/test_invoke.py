@@ -323,7 +323,7 @@ async def test_a_key_is_done_once(call):
     """Calls with the same idempotency key have one outcome, each principal's own; without a key each is done."""
     _, one = counting()
     kept = Kept()
-    endpoint = endpoint_of(one, Conditions(memo=kept, keys_kept=77), guard=AUTHENTICATED, idempotent="key")
+    endpoint = endpoint_of(one, Conditions(outcomes=kept, keys_kept=77), guard=AUTHENTICATED, idempotent="key")
     ask = endpoint.method.request
 
     async def once(name: str, key: bytes | None) -> Any:
@@ -338,7 +338,7 @@ async def test_a_key_is_done_once(call):
 async def test_a_key_is_for_one_request(call):
     """A key that comes with another request is refused, as is one that is too long."""
     _, one = counting()
-    endpoint = endpoint_of(one, Conditions(memo=Kept()), idempotent="key")
+    endpoint = endpoint_of(one, Conditions(outcomes=Kept()), idempotent="key")
     ask = endpoint.method.request
     await endpoint.call(ask(number=1), call(headers=((b"idempotency-key", b"k"),)))
     with pytest.raises(InvalidArgument) as raised:

@@ -106,12 +106,15 @@ class Kit:
         self._caches: list[Callable[[], Awaitable[None]]] = []
         self._users = 0
 
-    def harden(self, app: ASGIApp, *, rpc: "GrpcServer | None" = None) -> Shell:
-        """`app` with every control round it. With `rpc`, its services also answer gRPC-Web and Connect here."""
+    def harden(self, app: ASGIApp, *, rpc: "GrpcServer | None" = None, same_paths: bool = False) -> Shell:
+        """`app` with every control round it. With `rpc`, its services also answer gRPC-Web and Connect here.
+
+        `same_paths` says that `app` answers at their paths, too, whatever is no RPC.
+        """
         settings = self.settings
         size = settings.max_body_size if isinstance(settings, WebSettings) else 0
         return Shell(
-            self._inside(app, rpc),
+            self._inside(app, rpc, same_paths),
             Pipeline(self.controls, OVER_HTTP),
             max_body_size=size,
             max_message_size=size,
@@ -293,7 +296,7 @@ class Kit:
     def _resilience(self) -> ResilienceSettings:
         return self.settings if isinstance(self.settings, ResilienceSettings) else HardeningSettings()
 
-    def _inside(self, app: ASGIApp, rpc: "GrpcServer | None") -> ASGIApp:
+    def _inside(self, app: ASGIApp, rpc: "GrpcServer | None", same_paths: bool) -> ASGIApp:
         settings = self.settings
         if isinstance(settings, SafetySettings):
             app = content_safety(app, settings, self.gate)
@@ -301,7 +304,7 @@ class Kit:
             return app
         from headgate.kit.grpc.dispatch import RpcOverHttp
 
-        return RpcOverHttp(rpc.registry, app)
+        return RpcOverHttp(rpc.registry, app, same_paths=same_paths)
 
 
 def harden(app: ASGIApp, settings: Settings | None = None, **choices: Any) -> Shell:

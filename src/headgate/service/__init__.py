@@ -21,21 +21,25 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from msgspec import Meta, Struct, field
 
+    from headgate.service.app import App
     from headgate.service.context import Context, current_context
     from headgate.service.contract import Contract
     from headgate.service.guard import AUTHENTICATED, PUBLIC, Guard, Role, require
     from headgate.service.service import Service, on, rpc
+    from headgate.service.settings import ServiceSettings
     from headgate.service.topic import Topic
 
 __all__ = [
     "AUTHENTICATED",
     "PUBLIC",
+    "App",
     "Context",
     "Contract",
     "Guard",
     "Meta",
     "Role",
     "Service",
+    "ServiceSettings",
     "Struct",
     "Topic",
     "current_context",
@@ -48,12 +52,14 @@ __all__ = [
 _HOMES: Final = {
     "AUTHENTICATED": "headgate.service.guard",
     "PUBLIC": "headgate.service.guard",
+    "App": "headgate.service.app",
     "Context": "headgate.service.context",
     "Contract": "headgate.service.contract",
     "Guard": "headgate.service.guard",
     "Meta": "msgspec",
     "Role": "headgate.service.guard",
     "Service": "headgate.service.service",
+    "ServiceSettings": "headgate.service.settings",
     "Struct": "msgspec",
     "Topic": "headgate.service.topic",
     "current_context": "headgate.service.context",

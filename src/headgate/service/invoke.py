@@ -66,12 +66,16 @@ class Memo(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What an application gives all its endpoints. `keys_kept` is how long outcomes are kept by key, in seconds."""
+    """What an application gives all its endpoints.
+
+    `memo` keeps answers of methods with `cache`; `outcomes` those of calls with a key, `keys_kept` seconds long.
+    """
 
     roles: Roles = field(default_factory=Roles)
     middleware: Sequence[Middleware] = ()
     named: Mapping[str, Middleware] = field(default_factory=dict)
     memo: Memo | None = None
+    outcomes: Memo | None = None
     keys_kept: float = 86_400.0
 
 
@@ -118,21 +122,20 @@ class Endpoint:
 
     async def _remembered(self, invocation: Invocation) -> Any:
         """The response of an earlier call that was the same, where the method says that it may be."""
-        memo, method, call = self._conditions.memo, self.method, invocation.context.call
-        if memo is None or method.kind.streams_in or method.kind.streams_out:
-            return await self._run(invocation)
+        conditions, method, call = self._conditions, self.method, invocation.context.call
 
         async def run() -> Any:
             return await self._run(invocation)
 
-        caller = "" if self._guard.public else call.key
         if method.options.cache:
-            key = (self.path, caller, _fingerprint(invocation.request))
-            return await memo.run(key, method.options.cache, method.response, run)
+            if conditions.memo is None:
+                return await run()
+            key = (self.path, "" if self._guard.public else call.key, _fingerprint(invocation.request))
+            return await conditions.memo.run(key, method.options.cache, method.response, run)
         named = _key_of(call)
-        if not named:
+        if not named or conditions.outcomes is None:
             return await run()
-        return await self._once(memo, invocation, (self.path, call.key, named), run)
+        return await self._once(conditions.outcomes, invocation, (self.path, call.key, named), run)
 
     async def _once(
         self, memo: Memo, invocation: Invocation, key: tuple[str, ...], run: Callable[[], Awaitable[Any]]

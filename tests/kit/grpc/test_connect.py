@@ -273,6 +273,20 @@ async def test_media_types_that_do_not_fit(over_http, method, kind):
     assert "application/grpc-web" in response.headers["accept-post"]
 
 
+async def test_what_says_nothing_is_the_applications_where_paths_are_shared(over_http):
+    """With `same_paths` a POST to a method's path is an RPC only if its media type or a header says so."""
+    served = await over_http(same_paths=True)
+    url = path("Unary")
+    version = {"connect-protocol-version": "1"}
+    for headers in ({"content-type": "application/json"}, {"content-type": "application/msgpack"}, {}):
+        answer = await served.client.post(url, content=b"{}", headers=headers)
+        assert answer.text == f"plain {url}"
+    for headers in (PROTO, {"content-type": "application/json", **version}):
+        answer = await served.client.post(url, content=b"" if headers is PROTO else b"{}", headers=headers)
+        assert not answer.text.startswith("plain")
+        assert answer.status_code == 200
+
+
 async def test_json_needs_descriptors(over_http):
     """A method whose messages are not known by name takes protobuf, and no JSON."""
 

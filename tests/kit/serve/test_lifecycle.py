@@ -91,6 +91,23 @@ async def test_readiness_ends_first():
     assert "drain a" in story
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_others_are_told_before_anything_ends(fails):
+    """`on_stopping` is over before readiness is off, and its failure keeps nothing from stopping."""
+    story, health = [], Health()
+
+    async def tell() -> None:
+        story.append(f"told while draining is {health.draining}")
+        if fails:
+            raise ConnectionError("nobody listens")
+
+    serving = together(Fake("a", story), health=health, on_stopping=tell)
+    await serving.start()
+    story.clear()
+    await serving.stop()
+    assert story == ["told while draining is False", "leave a", "drain a", "stop a"]
+
+
 @pytest.mark.parametrize("where", ["bind", "start"])
 async def test_a_part_that_cannot_start(where):
     """The fault of one part is raised, and those before it are stopped again."""

@@ -26,6 +26,7 @@ MEBIBYTE: Final = 1024 * 1024
 MOST_METHODS: Final = 4_096
 
 _ACCEPTED: Final = b", ".join((*connect.UNARY, *connect.STREAM, PREFIX, TEXT)).decode()
+_PROTO: Final = b"application/proto"
 _RPC: Final = (PREFIX, connect.STREAM_PREFIX)
 _SLASHES: Final = 2
 
@@ -57,7 +58,8 @@ class RpcOverHttp:
 
     `max_receive` and `max_send` are bytes of one message, 0 without limit; responses of `compress_from` bytes and
     more are compressed for those who take gzip, 0 compresses none. `pool` holds the descriptors JSON needs; without
-    one the registry's does.
+    one the registry's does. With `same_paths` the application answers at the paths of methods, too: only what says
+    that it is an RPC, by a media type or a header of its own, is one.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class RpcOverHttp:
         max_send: int = 0,
         compress_from: int = 1_024,
         pool: Any = None,
+        same_paths: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.registry = registry
@@ -76,6 +79,7 @@ class RpcOverHttp:
         self._max_receive = max_receive
         self._max_send = max_send
         self._compress_from = compress_from
+        self._same_paths = same_paths
         self._clock = clock
         self._pool = pool if pool is not None else registry.descriptors
         self._codecs: dict[str, Codec | None] = {}
@@ -89,7 +93,8 @@ class RpcOverHttp:
         headers = call.headers if call is not None else dict(scope["headers"])
         kind = media_type(headers.get(b"content-type"))
         rpc = kind.startswith(_RPC) or connect.VERSION in headers
-        if not (rpc or (path.count("/") == _SLASHES and self.registry.has(path))):
+        told = not self._same_paths or kind == _PROTO
+        if not (rpc or (told and path.count("/") == _SLASHES and self.registry.has(path))):
             await self.app(scope, receive, send)
             return
         metadata = decoded_metadata(scope["headers"], HOP)

@@ -12,6 +12,7 @@
     bind    every address is taken first, so that a taken port is told before anything has begun
     start   in the order of `add`; when one fails, those before it are stopped and its fault is raised
     ready   `/ready` passes
+    leave   those who told others of it take that back (`on_stopping`)
     drain   `/ready` refuses, and `shutdown_delay` seconds pass in which all is served as before, so that balancers
             turn away; then no new connections, and at most `shutdown_grace` seconds for calls and streams under way,
             the same ones for all; what is left is cancelled
@@ -90,7 +91,8 @@ class Part(Protocol):
 class Serving:
     """The parts of a process, started, drained and stopped together. Times are in seconds.
 
-    `health.draining` is set while it drains. `on_ready` is called when all have been started.
+    `health.draining` is set while it drains. `on_ready` is called when all have been started, `on_stopping` is awaited
+    before anything else ends.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class Serving:
         shutdown_delay: float = 0.0,
         shutdown_grace: float = 10.0,
         on_ready: Callable[[], None] | None = None,
+        on_stopping: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.parts: list[Part] = []
+        self.on_stopping = on_stopping
         self._health = health
         self._delay = shutdown_delay
         self._grace = shutdown_grace
@@ -204,6 +208,8 @@ class Serving:
         return SERVED
 
     async def _drain_and_stop(self) -> None:
+        if self.on_stopping is not None:
+            await _guarded("on_stopping", self.on_stopping(), _STOP_SECONDS)
         if self._health is not None:
             self._health.draining = True
         for part in self._running:
@@ -211,23 +217,23 @@ class Serving:
         if self._running:
             await asyncio.sleep(self._delay)
             await asyncio.gather(
-                *(_guarded(part, part.drain(self._grace), self._grace + _CUT_SECONDS) for part in self._running)
+                *(_guarded(part.name, part.drain(self._grace), self._grace + _CUT_SECONDS) for part in self._running)
             )
         await self._stop_all()
 
     async def _stop_all(self) -> None:
         running, self._running = self._running, []
         for part in reversed(running):
-            await _guarded(part, part.stop(), _STOP_SECONDS)
+            await _guarded(part.name, part.stop(), _STOP_SECONDS)
 
 
-async def _guarded(part: Part, work: Awaitable[None], seconds: float) -> None:
-    """Do `work` of `part`; that it fails, or hangs, must not keep the others from stopping."""
+async def _guarded(name: str, work: Awaitable[None], seconds: float) -> None:
+    """Do the `work` of a part; that it fails, or hangs, must not keep the others from stopping."""
     try:
         async with asyncio.timeout(seconds):
             await work
     except Exception:  # noqa: BLE001
-        _log.exception("a server did not stop as it should", server=part.name)
+        _log.exception("a server did not stop as it should", server=name)
 
 
 async def _ended(*tasks: asyncio.Task[Any]) -> None:
