@@ -49,6 +49,7 @@ class SchemaChanges:
         """Compare two schemas, and all that they refer to."""
         before, after = self._alternatives(old, self._old), self._alternatives(new, self._new)
         _widen_integers(before, after)
+        before, after = _alone(before, after), _alone(after, before)
         gone = [name for name in before if name not in after]
         come = [name for name in after if name not in before]
         if gone and come and len(gone) == len(before):
@@ -225,6 +226,14 @@ def _widen_integers(before: dict[str, tuple[str, Any]], after: dict[str, tuple[s
     for one, other in ((before, after), (after, before)):
         if "integer" in one and "number" in other and "number" not in one and "integer" not in other:
             other["integer"] = one["integer"]
+
+
+def _alone(kinds: dict[str, tuple[str, Any]], others: dict[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
+    """The kinds, without the tag of an object that nothing needs to be told apart from."""
+    for each in (kinds, others):
+        if sum(kind.startswith("object") for kind in each) != 1:
+            return kinds
+    return {"object" if kind.startswith("object") else kind: found for kind, found in kinds.items()}
 
 
 def _shown(kind: str) -> str:
