@@ -1,0 +1,54 @@
+"""What a project may be called, and the names that follow from that.
+
+names_of("shop-orders")     # Names("shop-orders", package="shop_orders", title="ShopOrders")
+"""
+
+import keyword
+import re
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from headgate.kit.controls.faults import InvalidArgument
+
+LONGEST: Final = 40
+"""Characters of a name: with the suffixes of objects in Kubernetes it stays below their 63."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_TAKEN: Final = frozenset(("headgate", "test", "tests", "src"))
+_TYPES: Final = frozenset(
+    {"App", "AsyncIterator", "Book", "Client", "Context", "Contract", "Details", "Fault", "Greeted", "Greeting"}
+    | {"Guard", "Meta", "NeverGreeted", "NotFound", "Phrase", "Role", "Service", "Struct", "Topic", "Total"}
+    | {"Unauthenticated", "UnknownLanguage"}
+)
+"""Names that generated modules use for something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """One thing, as the wire, Python's modules and Python's classes call it."""
+
+    name: str
+    package: str
+    title: str
+
+
+def names_of(name: str) -> Names:
+    """The names of a project or a service. Raises InvalidArgument (`invalid_project_name`)."""
+    if not _NAME.fullmatch(name) or len(name) > LONGEST:
+        suggested = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip(
+            "-0123456789"
+        )
+        hint = f"such as {suggested}" if _NAME.fullmatch(suggested) else "such as hello or shop-orders"
+        raise _invalid(f"'{name[:100]}' is no name: small letters and digits, joined by '-', at most {LONGEST}", hint)
+    package = name.replace("-", "_")
+    if keyword.iskeyword(package) or keyword.issoftkeyword(package):
+        raise _invalid(f"'{name}' is a word of Python's", f"such as {name}-service")
+    if package in sys.stdlib_module_names or package in _TAKEN:
+        raise _invalid(f"'{name}' would hide the module '{package}'", f"such as {name}-service")
+    title = "".join(part.capitalize() for part in name.split("-"))
+    return Names(name, package, f"{title}Service" if title in _TYPES else title)
+
+
+def _invalid(message: str, hint: str) -> InvalidArgument:
+    return InvalidArgument(message, code="invalid_project_name", hint=hint)
