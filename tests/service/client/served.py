@@ -97,11 +97,30 @@ async def over_grpc(service: Service | None = None) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def over_nats(service: Service | None = None) -> AsyncIterator[str]:
+    """The address of a NATS server of its own, on which the service answers."""
+    from headgate.service.transports.nats.wire import NatsWire
+    from headgate.testing.nats import nats_or_skip
+
+    with nats_or_skip() as server:
+        serving = NatsWire(hosted(service), server.url)
+        await serving.bind()
+        await serving.start()
+        try:
+            yield server.url
+        finally:
+            await serving.drain(0.0)
+            await serving.stop()
+
+
+@asynccontextmanager
 async def over(wire: str, service: Service | None = None) -> AsyncIterator[dict[str, Any]]:
     """What a client is told to find the service on a wire."""
     async with AsyncExitStack() as stack:
         if wire == "local":
             yield {"local": hosted(service)}
+        elif wire == "nats":
+            yield {"address": await stack.enter_async_context(over_nats(service))}
         elif wire == "grpc":
             address = await stack.enter_async_context(over_grpc(service))
             yield {"address": f"grpc://{address}"}

@@ -125,6 +125,16 @@ def _socket(address: str, opening: Opening) -> ClientWire:
     )
 
 
+def _nats(address: str, opening: Opening) -> ClientWire:
+    import nats  # noqa: F401 - the wire looks for it only once it connects
+
+    from headgate.service.transports.nats.client import NatsClient
+
+    return NatsClient(
+        address, opening.codec, service=opening.contract.name, connect_timeout=opening.policy.connect_timeout
+    )
+
+
 def _local(address: str, opening: Opening) -> ClientWire:
     from headgate.service.client.wires.local import LocalWire
 
@@ -142,6 +152,7 @@ _OPENERS: Final[dict[str, Callable[[str, Opening], ClientWire]]] = {
     "http": _http,
     "grpc": _grpc,
     "socket": _socket,
+    "nats": _nats,
     "local": _local,
 }
 _EXTRAS: Final = {"http": "http", "grpc": "grpc"}
