@@ -2,6 +2,8 @@
 
 Servers in one process, with and without the kit; the client in another. Rounds take turns, short enough that what
 else the machine does falls on both alike; the figure is the median over the rounds of one's time by the other's.
+A connection is faster or slower than the next by several per cent for as long as it lives, so there are several servers
+and channels of each.
 Logs are written as JSON into a file that nobody reads.
 """
 
@@ -31,7 +33,8 @@ from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.loop import run
 from headgate.testing.conformance.orders_rpc import SERVICE, Order
 
-ROUNDS = 300
+PAIRS = 6
+ROUNDS = 50
 CALLS = 25
 WARM = 10
 MOST = 15
@@ -66,12 +69,16 @@ async def measure() -> int:
     with Path(os.devnull).open("w", encoding="utf-8") as log:  # noqa: ASYNC230
         configure_logs("info", "json", stream=log)
         kit = Kit(HardeningSettings(**SETTINGS))
-        rpc = kit.grpc_server(add)
-        web = HttpServer(kit.harden(nothing, rpc=rpc), host="127.0.0.1", port=0, setting="port")
+        web = HttpServer(kit.harden(nothing, rpc=kit.grpc_server(add)), host="127.0.0.1", port=0, setting="port")
         alone = HttpServer(RpcOverHttp(Registry([add]), nothing), host="127.0.0.1", port=0, setting="port")
-        bare, bare_port = await native(())
-        shell, shell_port = await native((KitInterceptor(Pipeline(())),))
-        ports = [bare_port, await rpc.start(), shell_port]
+        ports: list[int] = []
+        servers: list[Any] = []
+        for _ in range(PAIRS):
+            hardened = kit.grpc_server(add)
+            bare, bare_port = await native(())
+            shell, shell_port = await native((KitInterceptor(Pipeline(())),))
+            ports += [bare_port, await hardened.start(), shell_port]
+            servers += [bare, shell, hardened]
         for server in (web, alone):
             await server.start()
             ports.append(server.port)
@@ -81,7 +88,7 @@ async def measure() -> int:
         printed, _ = await client.communicate()
         for server in (web, alone):
             await server.stop()
-        for each in (bare, shell, rpc):
+        for each in servers:
             await each.stop(None)
     return report(json.loads(printed))
 
@@ -128,30 +135,39 @@ def over_grpc(port: int) -> Callable[[], object]:
     return lambda: call(SENT, metadata=METADATA, timeout=10)
 
 
-def client(bare: int, kit: int, shell: int, web: int, alone: int) -> None:
+def client(*ports: int) -> None:
     """Take the rounds, each way a few calls in turn, and print microseconds per call."""
+    *native_ports, web, alone = ports
     framed = b"\x00" + len(SENT).to_bytes(4, "big") + SENT
     document = b'{"name":"tea","quantity":2}'
-    ways = {
-        "bare": over_grpc(bare),
-        "kit": over_grpc(kit),
-        "shell": over_grpc(shell),
+    common = {
         "web": over_http(web, "application/grpc-web+proto", framed),
         "web alone": over_http(alone, "application/grpc-web+proto", framed),
         "connect": over_http(web, "application/json", document),
         "connect alone": over_http(alone, "application/json", document),
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    triples = zip(*[iter(native_ports)] * 3, strict=True)
+    pairs = [dict(zip(("bare", "kit", "shell"), map(over_grpc, each), strict=True)) | common for each in triples]
+    times: dict[str, list[float]] = {name: [] for name in pairs[0]}
     for number in range(ROUNDS + WARM):
-        for name, call in ways.items():
-            for _ in range(WARM):  # after the others' calls, this one's code is cold
-                call()
-            began = time.perf_counter()
-            for _ in range(CALLS):
-                call()
-            if number >= WARM:
-                times[name].append((time.perf_counter() - began) / CALLS * 1e6)
+        for ways in pairs:
+            for name, seconds in taken(ways).items():
+                if number >= WARM:
+                    times[name].append(seconds)
     print(json.dumps(times))
+
+
+def taken(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Microseconds per call, each way."""
+    found = {}
+    for name, call in ways.items():
+        for _ in range(WARM):  # after the others' calls, this one's code is cold
+            call()
+        began = time.perf_counter()
+        for _ in range(CALLS):
+            call()
+        found[name] = (time.perf_counter() - began) / CALLS * 1e6
+    return found
 
 
 if __name__ == "__main__":
