@@ -10,7 +10,7 @@
         order = await running.client(Orders).get("o-1")
 
 Services get what they depend on by type: what is in `provide`, `Client[Payments]` or `Payments` itself for a stub of
-one, `Kit`, `Registry`.
+one, `Kit`, `Registry`, `Broker`.
 
 Stopping: the registry forgets it first; readiness is off, and for `shutdown_delay` seconds all is served as before;
 then every wire and subscription is drained under one grace, the services are stopped, connections closed.
@@ -37,13 +37,14 @@ from headgate.kit.opening import open_logs
 from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.lifecycle import Part, Serving
 from headgate.kit.serve.loop import run
-from headgate.service.assembly import Assembly, assemble, public_paths
+from headgate.service.assembly import Assembly, assemble, nats_wire, public_paths
+from headgate.service.broker import Broker, broker_from
 from headgate.service.client.client import Client
 from headgate.service.guard import Role, Roles
 from headgate.service.host import host
 from headgate.service.instances import advertised_host, instances_of, process_name
 from headgate.service.invoke import Conditions, Middleware
-from headgate.service.parts import Background, Closing, Hosting, Telling
+from headgate.service.parts import Background, Closing, Connected, Hosting, Telling
 from headgate.service.registry import registry_from
 from headgate.service.registry.base import Registry
 from headgate.service.remember import Remembered, outcomes_of
@@ -61,7 +62,8 @@ class App:
 
     `roles` are what guards know of roles; `middleware` runs round every method, `named` may be asked for by name;
     `provide` are dependencies by type; `authenticators`, `rules` and `more` go to the kit; `extra` are applications
-    by the prefix of their paths. A `registry` that is given is its owner's to close; without one it is the settings'.
+    by the prefix of their paths. A `registry` and a `broker` that are given are their owner's to close; without them
+    they are the settings', and without these events stay in this process.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class App:
         named: Mapping[str, Middleware] | None = None,
         provide: Mapping[Any, Any] | None = None,
         registry: Registry | None = None,
+        broker: Broker | None = None,
         authenticators: Iterable[Authenticator] = (),
         rules: Mapping[str, str | Iterable[str]] | None = None,
         more: Iterable[Control] = (),
@@ -107,13 +110,14 @@ class App:
         self._late = _late(services, given)
         self.hosted = host(services, conditions, provide={**{kind: None for _, _, kind in self._late}, **given})
         self._registry = registry
+        self._broker = broker
         self._extra = dict(extra or {})
 
     @cached_property
     def asgi(self) -> ASGIApp:
         """HTTP and WebSockets for any ASGI server; its lifespan begins and ends all that needs no port."""
         shell = self._assembled().shell
-        shell.lifespan = Background(lambda: self._inner(self._opened()), self.settings.shutdown_grace)
+        shell.lifespan = Background(lambda: self._parts(self._opened()), self.settings.shutdown_grace)
         return shell
 
     def serving(self) -> Serving:
@@ -155,7 +159,9 @@ class App:
                 server.host, server.port = LOOPBACK, 0
         running = Running(serving, servers[-1], assembly.rpc, self.settings)
         registry = self._opened()
-        serving.parts[:0] = self._inner(registry)
+        inner = self._parts(registry)
+        serving.parts[:0] = [part for part in inner if isinstance(part, Connected | Hosting)]
+        serving.parts += [part for part in inner if part not in serving.parts]
         if registry is not None:
             reached = LOOPBACK if free_ports else advertised_host(self.settings)
             telling = Telling(
@@ -175,19 +181,35 @@ class App:
             return self._registry
         return registry_from(self.settings.registry.get_secret_value())
 
-    def _inner(self, registry: Registry | None) -> list[Part]:
+    def _parts(self, registry: Registry | None) -> list[Part]:
         """The parts without ports, and what services are given only now because it is closed at the end."""
+        settings, held = self.settings, self._given_late(registry, broker := self._broker_now())
+        parts: list[Part] = [
+            Connected(broker, close=broker is not self._broker),
+            Hosting(self.kit, self.hosted, held),
+        ]
+        nats = nats_wire(self.kit, self.hosted, settings)
+        return [*parts, nats] if nats is not None else parts
+
+    def _given_late(self, registry: Registry | None, broker: Broker) -> list[Closing]:
+        """Give services what they lack. Returns what is closed at the end, in this order."""
         held: list[Closing] = [self._outcomes]
         if registry is not None and registry is not self._registry:
             held.insert(0, registry)
         for service, name, kind in self._late:
-            if kind is Registry:
-                setattr(service, name, registry)
+            if kind in (Registry, Broker):
+                setattr(service, name, registry if kind is Registry else broker)
                 continue
             client = self._client(kind, registry)
             setattr(service, name, client if get_origin(kind) is Client else client.stub)
             held.insert(0, client)
-        return [Hosting(self.kit, self.hosted, held)]
+        return held
+
+    def _broker_now(self) -> Broker:
+        """The broker there is: the one that was given, or a new one as the settings say."""
+        if self._broker is not None:
+            return self._broker
+        return broker_from(self.settings.broker.get_secret_value() if self.settings.broker else "memory://")
 
     def _client(self, kind: Any, registry: Registry | None) -> Client[Any]:
         """A client of the service that a dependency names. Raises FailedPrecondition (`nowhere_to_call`)."""
@@ -210,7 +232,9 @@ def _late(services: Iterable[Service], given: Mapping[Any, Any]) -> list[tuple[S
         (service, name, kind)
         for service in services
         for name, kind in dependencies_of(type(service)).items()
-        if kind not in given and not hasattr(service, name) and (kind is Registry or _called(kind) is not None)
+        if kind not in given
+        and not hasattr(service, name)
+        and (kind in (Registry, Broker) or _called(kind) is not None)
     ]
 
 

@@ -16,6 +16,7 @@ from headgate.kit.asgi.shell import Shell
 from headgate.kit.controls.call import Pipeline
 from headgate.kit.controls.faults import FailedPrecondition
 from headgate.kit.kit import Kit
+from headgate.kit.serve.lifecycle import Part
 from headgate.service.contract import Contract
 from headgate.service.host import Hosted
 from headgate.service.lock import locks_in
@@ -111,6 +112,22 @@ def _rpc(
         return kit.grpc_server(*grpc_services(hosted, locks_in(settings.contracts)), **options)
     except ModuleNotFoundError as error:
         raise missing("grpc", error) from error
+
+
+def nats_wire(kit: Kit, hosted: Sequence[Hosted], settings: ServiceSettings) -> Part | None:
+    """The methods over NATS, as a part; None when they are not asked for. Raises FailedPrecondition."""
+    if "nats" not in settings.wires or settings.nats_url is None:
+        return None
+    try:
+        from headgate.service.transports.nats import NatsWire
+
+        return NatsWire(
+            hosted,
+            settings.nats_url.get_secret_value(),
+            pipeline=Pipeline(kit.controls, frozenset(("nats",))),
+        )
+    except ModuleNotFoundError as error:
+        raise missing("nats", error) from error
 
 
 def missing(wire: str, error: ModuleNotFoundError) -> FailedPrecondition:

@@ -18,6 +18,7 @@ from headgate.kit.controls.faults import Fault, Unavailable
 from headgate.kit.kit import Kit
 from headgate.kit.serve.lifecycle import Part
 from headgate.kit.tls.rotation import Certificates
+from headgate.service.broker.base import Broker
 from headgate.service.host import Hosted
 from headgate.service.registry.base import Registry
 from headgate.service.registry.instance import Instance
@@ -108,6 +109,27 @@ class Hosting(Quiet):
         if self._opened:
             self._opened = False
             await self._kit.on_shutdown()
+        await super().stop()
+
+
+class Connected(Quiet):
+    """The broker, connected before services begin and until they have ended; one that was given is not closed."""
+
+    name = "broker"
+
+    def __init__(self, broker: Broker, *, close: bool) -> None:
+        super().__init__()
+        self._broker = broker
+        self._close = close
+
+    async def start(self) -> None:
+        """Connect. Raises what the broker does."""
+        await self._broker.start()
+
+    async def stop(self) -> None:
+        """Let go of it."""
+        if self._close:
+            await self._broker.aclose()
         await super().stop()
 
 

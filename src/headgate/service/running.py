@@ -6,6 +6,7 @@ async with app.started() as running:
 """
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.lifecycle import Serving
@@ -56,6 +57,8 @@ class Running:
             found["grpc"] = ("grpcs://" if secure else "") + shown(host, self._rpc.port)
         if "socket" in wires:
             found["socket"] = f"ws{secure}://{shown(host, port)}{self._settings.socket_path}"
+        if "nats" in wires and self._settings.nats_url is not None:
+            found["nats"] = without_user(self._settings.nats_url.get_secret_value())
         return found
 
     def client(self, service: type[S], *, wire: WireName = "http", **options: Any) -> S:
@@ -70,3 +73,9 @@ class Running:
         clients, self._clients = self._clients, []
         for client in clients:
             await client.aclose()
+
+
+def without_user(url: str) -> str:
+    """The URL as others may see it: without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
