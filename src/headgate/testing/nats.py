@@ -53,7 +53,7 @@ class Nats:
         self.port = self.port or _free_port()
         file = self._directory / "nats.conf"
         file.write_text(
-            f'listen: "{_HOST}:{self.port}"\njetstream {{ store_dir: "{self._directory / "store"}" }}\n{self._config}\n',
+            f'listen: "{_HOST}:{self.port}"\njetstream {{ store_dir: "{self._directory}" }}\n{self._config}\n',
             encoding="utf-8",
         )
         with (self._directory / "nats.log").open("ab") as log:

@@ -1,4 +1,4 @@
-"""A connection to NATS: nats-py's, with a shorter way for each message in and out.
+r"""A connection to NATS: nats-py's, with a shorter way for each message in and out.
 
     connection = await connect("nats://127.0.0.1:4222", name="orders")
     subscription = await connection.listen("svc.orders.*", on_message, queue="orders")
@@ -193,7 +193,7 @@ class Connection(Client):
         if self.is_connected:
             try:
                 await self.flush(2)
-            except (errors.Error, OSError, asyncio.TimeoutError) as error:
+            except (errors.Error, OSError) as error:
                 _log.debug("not all was sent before closing", exc_info=error)
         if not self.is_closed:
             await self.close()

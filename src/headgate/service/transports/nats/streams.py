@@ -37,7 +37,9 @@ def head_of(form: Form) -> bytes:
 class Streams:
     """The streams of a wire: one subscription for all their inboxes."""
 
-    def __init__(self, conduct: Conduct, call_of: Callable[[str, list[tuple[bytes, bytes]]], Call], keep: float) -> None:
+    def __init__(
+        self, conduct: Conduct, call_of: Callable[[str, list[tuple[bytes, bytes]]], Call], keep: float
+    ) -> None:
         self._conduct = conduct
         self._call_of = call_of
         self._keep_alive = keep
@@ -172,7 +174,4 @@ class _Stream:
     def _call(self, frame: Frame) -> Call:
         own = [(name.lower().encode(), value.encode()) for name, value in (frame.headers or {}).items()]
         opening = self._opening
-        call = Call("nats", "POST", frame.path, [*opening.raw_headers, *own], opening.peer, opening.started)
-        return call
-
-
+        return Call("nats", "POST", frame.path, [*opening.raw_headers, *own], opening.peer, opening.started)

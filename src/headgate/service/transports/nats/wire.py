@@ -178,7 +178,8 @@ class NatsWire:
                 self._refuse(method.waiting.popleft(), _stopping())
 
     def _bound(self) -> Connection:
-        assert self._connection is not None
+        if self._connection is None:
+            raise Unavailable("the wire is not started", code="not_connected")
         return self._connection
 
     def _came(self, method: _Method, message: Message) -> None:

@@ -84,7 +84,7 @@ class Calling:
             self._single.pop(call, None)
             if session.cancel(call):
                 self._wake()
-        return None if found is UNSET else bytes(found)  # type: ignore[arg-type]
+        return None if found is UNSET else bytes(found)
 
     async def stream(
         self,

@@ -21,12 +21,12 @@ import structlog
 
 from headgate.kit.controls.call import Answer, Call, Headers, Pipeline, Protocol
 from headgate.kit.controls.codes import code_of_status
-from headgate.kit.controls.faults import DeadlineExceeded, Fault, InvalidArgument, NotFound
+from headgate.kit.controls.faults import KINDS, DeadlineExceeded, Fault, InvalidArgument, NotFound
 from headgate.kit.controls.principal import Certificate
 from headgate.kit.current import CURRENT
 from headgate.service.codecs import CODECS, UNDECODABLE, Codec, refused
 from headgate.service.codecs.codec import Decode
-from headgate.service.faults import KINDS, defect, document_of
+from headgate.service.faults import defect, document_of
 from headgate.service.host import Hosted
 from headgate.service.invoke import Endpoint
 

@@ -17,9 +17,8 @@ from msgspec import UNSET, Raw
 
 from headgate.kit.controls.call import Call
 from headgate.kit.controls.faults import Fault, InvalidArgument
-from headgate.service.method import Kind
 from headgate.service.transports.session.conduct import Conduct, Route, seconds_of
-from headgate.service.transports.session.frames import Form, Frame
+from headgate.service.transports.session.frames import Data, Form, Frame
 from headgate.service.transports.session.machine import (
     Called,
     Cancelled,
@@ -151,7 +150,7 @@ class Serving:
             if route is None or (route.unary and not frame.stream):
                 asked = _asked(frame)
                 body = frame.data if isinstance(frame.data, Raw) else b""
-                out, fault = await self._conduct.unary(call, route, self._codec, body, asked)  # type: ignore[arg-type]
+                out, fault = await self._conduct.unary(call, route, self._codec, body, asked)
                 if fault is None:
                     session.finish(id, out)
                 else:
@@ -181,7 +180,7 @@ class Serving:
         try:
             requests = self._requests(id, frame, route, call, flow)
             result, fault = await conduct.stream(call, route, requests, send, _asked(frame))
-            out = UNSET
+            out: Data = UNSET
             if fault is None and not route.kind.streams_out:
                 out = encode(result)
         except asyncio.CancelledError:
@@ -211,7 +210,7 @@ class Serving:
         position = 0
         while (data := await flow.get()) is not None:
             call.bytes_in += len(bytes(data))
-            message = route.decode(self._codec, data, f"/{position}")  # type: ignore[arg-type]
+            message = route.decode(self._codec, data, f"/{position}")
             position += 1
             yield message
             self.session.consumed(id)
@@ -226,6 +225,3 @@ def _body(frame: Frame, call: Call) -> Any:
 
 def _asked(frame: Frame) -> float | None:
     return seconds_of(frame.timeout_ms)
-
-
-__all__ = ["Flow", "Kind", "Serving"]
