@@ -7,14 +7,15 @@ import sys
 import pytest
 
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from headgate.kit.serve.http import HttpServer
 from headgate.service import Context, Service, rpc
-from headgate.service.client import Client, ClientPolicy, NoInstances
+from headgate.service.client import CallOptions, Client, ClientPolicy, NoInstances
 from headgate.service.host import host
 from headgate.service.registry.instance import Instance, Snapshot
 from headgate.service.registry.memory import MemoryRegistry
 from tests.service.client.scripted import Shop, instance
 from tests.service.client.served import over_http
-from tests.service.shop import Orders
+from tests.service.shop import NewOrder, Orders
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,49 @@ async def test_the_first_wire_of_an_instance_is_taken():
         await client.stub.get("7")
         assert type(client.peers.members[0].wire).__name__ == "HttpWire"
         await client.aclose()
+
+
+async def test_a_conversation_takes_the_socket():
+    """Where an instance has HTTP and a socket, a method that streams both ways is a real conversation."""
+    heard = []
+
+    async def talk():
+        yield NewOrder("first")
+        async with asyncio.timeout(5):
+            while not heard:
+                await asyncio.sleep(0.001)
+        yield NewOrder("second")
+
+    async with over_http() as server:
+        endpoints = {"http": server.url, "socket": server.url.replace("http", "ws") + "/rpc"}
+        async with Client(Orders, instances=[Instance(id="a", service="orders", endpoints=endpoints)]) as orders:
+            assert (await orders.get("7")).id == "7"
+            async for each in orders.chat(talk()):
+                heard.append(each.sku)  # noqa: PERF401 - the other side waits for it
+    assert heard == ["first", "second"]
+
+
+async def test_a_socket_is_opened_with_the_metadata_of_all_calls():
+    """What a client says with each of its calls it also says when a socket is opened: there identity is judged."""
+    asked = []
+
+    async def app(scope, receive, send):
+        asked.append(dict(scope["headers"]).get(b"authorization"))
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+
+    server = HttpServer(app, host="127.0.0.1", port=0, setting="port")
+    await server.start()
+    client = Client(
+        Orders,
+        address=server.url.replace("http", "ws"),
+        options=CallOptions(metadata={"authorization": "Bearer t"}, retries=0),
+    )
+    with pytest.raises(Unavailable):
+        await client.stub.get("7")
+    await client.aclose()
+    await server.stop(0.0)
+    assert asked == [b"Bearer t"]
 
 
 async def test_options_add_up():

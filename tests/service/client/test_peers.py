@@ -108,6 +108,14 @@ async def test_an_ejection_ends():
     assert made.called == ["a", "b"]
 
 
+async def test_a_second_attempt_spares_who_is_held_back():
+    """With one instance ejected, a second attempt goes to the one that was tried rather than to that."""
+    made = Made("a", "b", breaker=None)
+    made.fail("b", 5)
+    first = made.peers.visit()
+    assert made.peers.visit(tried=[first.peer]).peer is first.peer
+
+
 async def test_when_all_are_held_back_none_is():
     """Never is everybody left out: then all are called."""
     made = Made("a", "b", ejection=None)

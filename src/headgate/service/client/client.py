@@ -90,7 +90,16 @@ class Client(Generic[S]):
         chosen_codec = next((each for each in CODECS if each.name == codec), None)
         if chosen_codec is None:
             raise InvalidArgument(f"there is no codec '{codec}'", code="invalid_client", hint="msgpack or json")
-        opening = open_wire or opener(self.contract, self._wires, chosen_codec, self.policy, hosted, lock, tls)
+        opening = open_wire or opener(
+            self.contract,
+            self._wires,
+            chosen_codec,
+            self.policy,
+            hosted,
+            lock,
+            tls,
+            (options or CallOptions()).metadata,
+        )
         self._peers = Peers(
             self.policy,
             balancer or TwoChoices(randomness),

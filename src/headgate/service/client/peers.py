@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from headgate.kit.controls.breaker import CLOSED, State
+from headgate.kit.controls.faults import Unavailable
 from headgate.kit.resilience.breaker import Breaker, BreakerObserver, Guard, Outcome, counts_against
 from headgate.service.client.balancers import Balancer
 from headgate.service.client.ejection import Outliers
@@ -146,17 +147,19 @@ class Peers:
 
     def visit(self, key: str = "", tried: Sequence[Peer] = ()) -> Visit:
         """Begin an attempt, at one not tried yet if there is one. Raises NoInstances, Unavailable (circuit_open)."""
-        tried = list(tried)
+        refused: list[Peer] = []
+        refusal: Exception | None = None
         while True:
-            peer = self._pick(key, tried)
+            peer = self._pick(key, [*tried, *refused] if refused else tried)
+            if refusal is not None and peer in refused:
+                raise refusal
             guard = None if peer.breaker is None else peer.breaker.guard()
             if guard is not None:
                 try:
                     guard.enter()
-                except Exception:
-                    tried.append(peer)
-                    if all(each in tried for each in self._members):
-                        raise
+                except Unavailable as error:
+                    refused.append(peer)
+                    refusal = error
                     continue
             if peer.wire is None:
                 peer.wire = self._open_wire(peer.instance)
@@ -196,7 +199,7 @@ class Peers:
         candidates: Sequence[Peer] = self.candidates()
         if tried:
             fresh = tuple(each for each in candidates if each not in tried)
-            candidates = fresh or tuple(each for each in self._members if each not in tried) or candidates
+            candidates = fresh or candidates
         if not candidates:
             raise NoInstances(
                 "nobody offers this service now" if not self._closed else "this client is closed",

@@ -3,12 +3,14 @@
     opening = opener(contract, WIRES, MSGPACK, ClientPolicy(), hosted=(), lock=None, tls=None)
     wire = opening(instance)
 
-Without a wish it is the first that the instance lists.
+Without a wish it is the first that the instance lists. Where that is HTTP, methods that stream both ways take the
+next that is not: over HTTP one side would have to finish before the other begins.
 """
 
 import ssl
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument
@@ -37,7 +39,7 @@ _SCHEMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What wires are opened with."""
+    """What wires are opened with; `metadata` is that of all calls, for wires that say who calls only once."""
 
     contract: Contract
     codec: Codec
@@ -45,6 +47,7 @@ class Opening:
     hosted: tuple[Hosted, ...] = ()
     lock: "Lock | None" = None
     tls: ssl.SSLContext | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def placed(instance: Instance, wires: Sequence[str]) -> tuple[str, str]:
@@ -79,12 +82,12 @@ def opener(
     hosted: tuple[Hosted, ...],
     lock: "Lock | None",
     tls: ssl.SSLContext | None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Callable[[Instance], ClientWire]:
     """Opens instances on the first of `wires` that they have. What it lacks is FailedPrecondition (`extra_missing`)."""
-    opening = Opening(contract, codec, policy, hosted, lock, tls)
+    opening = Opening(contract, codec, policy, hosted, lock, tls, metadata or {})
 
-    def open_wire(instance: Instance) -> ClientWire:
-        wire, address = placed(instance, wires)
+    def one(wire: str, address: str) -> ClientWire:
         try:
             return _OPENERS[wire](address, opening)
         except ImportError as error:
@@ -93,6 +96,16 @@ def opener(
                 code="extra_missing",
                 hint=f'pip install "headgate[{_EXTRAS.get(wire, wire)}]"',
             ) from error
+
+    def open_wire(instance: Instance) -> ClientWire:
+        wire, address = placed(instance, wires)
+        found = one(wire, address)
+        duplex = placed(instance, [each for each in wires if each != "http"])
+        if wire == "http" and duplex[0]:
+            from headgate.service.client.wires.paired import Paired
+
+            return Paired(found, partial(one, *duplex))
+        return found
 
     return open_wire
 
@@ -120,6 +133,7 @@ def _socket(address: str, opening: Opening) -> ClientWire:
         address,
         opening.codec,
         ssl=tls,
+        headers=opening.metadata,
         connect_timeout=policy.connect_timeout,
         most_frame=policy.max_message,
     )
