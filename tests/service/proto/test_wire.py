@@ -260,3 +260,18 @@ def test_a_dataclass_of_a_subclass_is_sent_as_what_was_declared():
         pool: bool = True
 
     assert ECHO.decode(ECHO.encode(thing(address=Villa("s")))).address == Address("s")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), max_size=4), st.integers(0, 3))
+def test_no_bytes_are_more_than_wrong(changes, cut):
+    """Whatever bytes come, a request is a value or an InvalidArgument, and nothing else."""
+    data = bytearray(ECHO.encode(thing(child=thing(), items=[Item("a")], ways=[Cash(1)], anything={"a": [1]})))
+    for position, byte in changes:
+        data[position % len(data)] = byte
+    try:
+        value = ECHO.decode(bytes(data[: len(data) - cut]))
+    except InvalidArgument as fault:
+        assert fault.violations or fault.code == "malformed_message"
+    else:
+        assert isinstance(value, Everything)
