@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from pydantic import BaseModel, Field
 
 from headgate.kit.controls.faults import InvalidArgument
 from headgate.service import Service, rpc
@@ -121,9 +122,7 @@ async def test_no_other_host():
 
     wire = HttpWire(host([Any()]))
     found = await serve(wire, request("//evil.example"))
-    assert found.headers.get("location", "/x").startswith("/") and not found.headers.get("location", "").startswith(
-        "//"
-    )
+    assert not found.headers.get("location", "").startswith("//")
 
 
 async def test_root_path(wire):
@@ -206,3 +205,28 @@ async def test_extra(seen):
     assert (await serve(wire, request("/docsx"))).status == 404
     with pytest.raises(InvalidArgument, match="what is below /a have"):
         HttpWire(host([service("one", m="get /a/{x} x")]), extra={"/a": app("a")})
+
+
+async def test_models():
+    """A pydantic model is read from a query and from a body like any other record."""
+
+    class Wanted(BaseModel):
+        most: int = Field(alias="mostPages")
+        tags: list[str] = []
+
+    class Models(Service, name="models", public=True):
+        @rpc(get="/models")
+        async def find(self, wanted: Wanted) -> Wanted:
+            return wanted
+
+        @rpc(put="/models/{key}")
+        async def put(self, key: int, wanted: Wanted | None = None) -> bool:
+            return wanted is None
+
+    transport = httpx.ASGITransport(HttpWire(host([Models()])))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        answer = await http.get("/models?mostPages=3&tags=a&tags=b")
+        assert answer.json() == {"mostPages": 3, "tags": ["a", "b"]}
+        assert pointers(await http.get("/models?mostPages=x")) == ["/mostPages"]
+        assert pointers(await http.get("/models?most=3")) == ["/most"]
+        assert (await http.put("/models/3")).json() is True
