@@ -1,7 +1,7 @@
 """Applications: every wire at once, who may call, how it starts and stops."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -12,10 +12,13 @@ from headgate.kit.controls.faults import FailedPrecondition, Fault, InvalidArgum
 from headgate.kit.controls.principal import Principal
 from headgate.kit.kit import Kit
 from headgate.kit.serve.http import HttpServer
-from headgate.service import App, Context, Role, Service, ServiceSettings, require, rpc
+from headgate.service import App, Context, Role, Service, ServiceSettings, on, require, rpc
+from headgate.service.broker import Broker, MemoryBroker
 from headgate.service.client import CallOptions, Client
 from headgate.service.registry import MemoryRegistry, Registry
-from tests.service.shop import NewOrder, Order, Orders, OutOfStock
+from headgate.service.running import without_user
+from headgate.testing.nats import nats_or_skip
+from tests.service.shop import SETTLED, NewOrder, Order, Orders, OutOfStock
 
 KEYS = "ada[orders:read]=key-of-ada-0123456789,bob[else:read]=key-of-bob-0123456789"
 WIRES = ["http", "grpc", "socket"]
@@ -322,3 +325,76 @@ def test_several_workers_need_a_name():
     with pytest.raises(FailedPrecondition) as raised:
         App(Orders(), settings=settings(workers=2)).run()
     assert raised.value.code == "workers_need_a_name"
+
+
+class Heard(Service, public=True):
+    """Publishes, and hears it."""
+
+    broker: Broker
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[Order] = asyncio.Queue()
+
+    @rpc
+    async def say(self, order: Order) -> None:
+        """Publish."""
+        await self.broker.publish(SETTLED, order)
+
+    @on(SETTLED)
+    async def settled(self, event: Order) -> None:
+        """Hear."""
+        await self.heard.put(event)
+
+
+async def test_events_stay_in_the_process_without_a_broker():
+    """Without any setting what is published is heard by the services here."""
+    service = Heard()
+    async with App(service, settings=settings(api_key=KEYS)).started() as running:
+        await running.client(Heard).say(Order("1", "tea"))
+        assert await asyncio.wait_for(service.heard.get(), 10) == Order("1", "tea")
+
+
+async def test_a_broker_that_is_given_is_not_closed():
+    """A broker belongs to whoever gave it, and serves on when the application has stopped."""
+    broker, heard = MemoryBroker(), Heard()
+    for _ in range(2):
+        async with App(heard, settings=settings(), broker=broker).started() as running:
+            await running.client(Heard).say(Order("1", "tea"))
+            await asyncio.wait_for(heard.heard.get(), 10)
+    await broker.publish(SETTLED, Order("2", "tea"))
+    await broker.aclose()
+
+
+@pytest.fixture(scope="module")
+def nats() -> Iterator[str]:
+    """The URL of a NATS server."""
+    with nats_or_skip() as server:
+        yield server.url
+
+
+async def test_methods_and_events_travel_by_nats(nats):
+    """With `nats_url` methods answer over NATS too, guards included, and with `broker` events are heard by others."""
+    told = settings(nats_url=nats, broker=nats, api_key=KEYS)
+    heard = Heard()
+    async with App(heard, settings=told).started(), App(Vault(), Heard(), settings=told).started() as running:
+        await running.client(Heard, wire="nats").say(Order("1", "tea"))
+        assert await asyncio.wait_for(heard.heard.get(), 10) == Order("1", "tea")
+        vault = running.client(Vault, wire="nats")
+        assert await vault.door() == "a stranger"
+        with pytest.raises(Unauthenticated):
+            await vault.open("a")
+
+
+def test_the_registry_is_told_no_password():
+    """What others are told of NATS holds no user and no password."""
+    assert without_user("nats://user:secret@127.0.0.1:4222") == "nats://127.0.0.1:4222"
+
+
+async def test_a_nats_that_is_not_there_stops_the_start():
+    """A server that cannot be reached is a fault at the start, with nothing left running."""
+    story: list[str] = []
+    app = App(First(story, "a"), settings=settings(nats_url="nats://127.0.0.1:9"))
+    with pytest.raises(Fault):
+        async with app.started():
+            pass
+    assert story == []

@@ -21,6 +21,7 @@ then every wire and subscription is drained under one grace, the services are st
     └── nowhere_to_call     a service needs a client, and there is neither a registry nor that service here
 """
 
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -44,10 +45,10 @@ from headgate.service.guard import Role, Roles
 from headgate.service.host import host
 from headgate.service.instances import advertised_host, instances_of, process_name
 from headgate.service.invoke import Conditions, Middleware
-from headgate.service.parts import Background, Closing, Connected, Hosting, Telling
+from headgate.service.parts import Background, Closing, Connected, Hosting, Telling, subscriptions_of
 from headgate.service.registry import registry_from
 from headgate.service.registry.base import Registry
-from headgate.service.remember import Remembered, outcomes_of
+from headgate.service.remember import Clock, answers_of, outcomes_of
 from headgate.service.running import Running
 from headgate.service.service import Service, dependencies_of
 from headgate.service.settings import ServiceSettings
@@ -62,8 +63,9 @@ class App:
 
     `roles` are what guards know of roles; `middleware` runs round every method, `named` may be asked for by name;
     `provide` are dependencies by type; `authenticators`, `rules` and `more` go to the kit; `extra` are applications
-    by the prefix of their paths. A `registry` and a `broker` that are given are their owner's to close; without them
-    they are the settings', and without these events stay in this process.
+    by the prefix of their paths; `clients` are options of the clients that services get; `clock` is that of what is
+    kept. A `registry` and a `broker` that are given are their owner's to close; without them they are the settings',
+    and without these events stay in this process.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class App:
         more: Iterable[Control] = (),
         health: Health | None = None,
         extra: Mapping[str, ASGIApp] | None = None,
+        clients: Mapping[str, Any] | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         for each in services:
             if not isinstance(each, Service):
@@ -97,21 +101,24 @@ class App:
             health=self.health,
             more=more,
         )
-        self._outcomes = outcomes_of(self.kit, keys_kept=settings.keys_kept, keys_max=settings.keys_max)
-        conditions = Conditions(
+        kept, most = settings.keys_kept, settings.keys_max
+        self._answers = answers_of(self.kit, clock=clock)
+        self._outcomes = outcomes_of(self.kit, keys_kept=kept, keys_max=most, clock=clock)
+        self.conditions = Conditions(
             roles=Roles(dict(roles or {})),
             middleware=tuple(middleware),
             named=dict(named or {}),
-            memo=Remembered(self.kit.cache()) if settings.cache_enabled else None,
+            memo=self._answers if settings.cache_enabled else None,
             outcomes=self._outcomes,
-            keys_kept=settings.keys_kept,
+            keys_kept=kept,
         )
         given = {Kit: self.kit, **(provide or {})}
         self._late = _late(services, given)
-        self.hosted = host(services, conditions, provide={**{kind: None for _, _, kind in self._late}, **given})
+        self.hosted = host(services, self.conditions, provide={**{kind: None for _, _, kind in self._late}, **given})
         self._registry = registry
         self._broker = broker
         self._extra = dict(extra or {})
+        self._clients = dict(clients or {})
 
     @cached_property
     def asgi(self) -> ASGIApp:
@@ -189,11 +196,15 @@ class App:
             Hosting(self.kit, self.hosted, held),
         ]
         nats = nats_wire(self.kit, self.hosted, settings)
-        return [*parts, nats] if nats is not None else parts
+        if nats is not None:
+            parts.append(nats)
+        if any(each.contract.subscriptions for each in self.hosted):
+            parts.append(subscriptions_of(self.kit, self.hosted, broker, self.conditions))
+        return parts
 
     def _given_late(self, registry: Registry | None, broker: Broker) -> list[Closing]:
         """Give services what they lack. Returns what is closed at the end, in this order."""
-        held: list[Closing] = [self._outcomes]
+        held: list[Closing] = [self._answers, self._outcomes]
         if registry is not None and registry is not self._registry:
             held.insert(0, registry)
         for service, name, kind in self._late:
@@ -215,7 +226,7 @@ class App:
         """A client of the service that a dependency names. Raises FailedPrecondition (`nowhere_to_call`)."""
         wanted = _called(kind)
         if registry is not None:
-            return Client(wanted, registry=registry)
+            return Client(wanted, registry=registry, **self._clients)
         here = [each for each in self.hosted if each.contract.name == wanted.declared.name]
         if not here:
             raise FailedPrecondition(
@@ -223,7 +234,7 @@ class App:
                 code="nowhere_to_call",
                 hint="set `registry`, or host it here, or give a client in `provide`",
             )
-        return Client(wanted, local=here)
+        return Client(wanted, local=here, **self._clients)
 
 
 def _late(services: Iterable[Service], given: Mapping[Any, Any]) -> list[tuple[Service, str, Any]]:

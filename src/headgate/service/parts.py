@@ -10,20 +10,23 @@ serving.on_stopping = telling.withdraw                              # and no lon
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 
+from headgate.kit.controls.call import Control, Pipeline
 from headgate.kit.controls.faults import Fault, Unavailable
 from headgate.kit.kit import Kit
 from headgate.kit.serve.lifecycle import Part
 from headgate.kit.tls.rotation import Certificates
 from headgate.service.broker.base import Broker
 from headgate.service.host import Hosted
+from headgate.service.invoke import Conditions
 from headgate.service.registry.base import Registry
 from headgate.service.registry.instance import Instance
 from headgate.service.registry.lease import Lease
 from headgate.service.service import Service
+from headgate.service.subscriptions import Subscriptions
 
 _log = structlog.get_logger("headgate.service")
 
@@ -131,6 +134,26 @@ class Connected(Quiet):
         if self._close:
             await self._broker.aclose()
         await super().stop()
+
+
+class _Lent:
+    """A broker that others close."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def aclose(self) -> None:
+        """It is not ours."""
+
+
+def subscriptions_of(kit: Kit, hosted: Sequence[Hosted], broker: Broker, conditions: Conditions) -> Subscriptions:
+    """The subscriptions, watched by the controls that refuse nobody: an event has no caller who could be known."""
+    watching = [each for each in kit.controls if type(each).admit is Control.admit]
+    lent = cast("Broker", _Lent(broker))
+    return Subscriptions(hosted, lent, Pipeline(watching, frozenset((broker.protocol,))), conditions=conditions)
 
 
 class Telling(Quiet):

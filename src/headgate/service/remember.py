@@ -1,6 +1,6 @@
 """What calls returned, kept: answers of methods with `cache=`, outcomes by idempotency key.
 
-    memo = Remembered(kit.cache())
+    memo = answers_of(kit)
     outcomes = outcomes_of(kit, keys_kept=86_400, keys_max=100_000)
     host([Orders()], Conditions(memo=memo, outcomes=outcomes))
 
@@ -13,11 +13,13 @@ all processes. While that store is down each process remembers by itself, and a 
 
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 
+from headgate.kit import policies
 from headgate.kit.controls.faults import Internal
 from headgate.kit.hardening import ResilienceSettings
 from headgate.kit.kit import Kit, undated_context
@@ -25,6 +27,8 @@ from headgate.kit.resilience.cache import CachePolicy, FlowCache
 from headgate.kit.resilience.keys import cache_key
 from headgate.kit.resilience.shared import SharedStore
 from headgate.service.types import dec_hook, enc_hook, schema_hook
+
+Clock = Callable[[], float]
 
 LONGEST_NAMESPACE: Final = 64
 
@@ -77,17 +81,28 @@ class _Codec:
             raise ValueError(str(error)) from error
 
 
-def outcomes_of(kit: Kit, *, keys_kept: float, keys_max: int) -> Remembered:
+def answers_of(kit: Kit, *, clock: Clock = time.monotonic) -> Remembered:
+    """A memo for answers, as large and as shared as the kit's caches are."""
+    settings = _settings_of(kit)
+    return _remembered(kit, policies.cache_policy(settings), policies.shared_store(settings), clock)
+
+
+def outcomes_of(kit: Kit, *, keys_kept: float, keys_max: int, clock: Clock = time.monotonic) -> Remembered:
     """A memo for outcomes, whatever the kit caches besides: nothing in it is too large, or given when it is old."""
-    settings = kit.settings
-    if not isinstance(settings, ResilienceSettings):
-        settings = ResilienceSettings()
+    settings = _settings_of(kit)
     size = settings.cache_max_bytes
     policy = CachePolicy(seconds=keys_kept, entries=keys_max, size=size, largest=size)
     url = settings.cache_redis_url
-    shared = SharedStore(url.get_secret_value()) if url is not None else None
-    cache = FlowCache(policy, shared=shared, observer=kit.metrics.cache_event, context=undated_context)
+    return _remembered(kit, policy, SharedStore(url.get_secret_value()) if url is not None else None, clock)
+
+
+def _remembered(kit: Kit, policy: CachePolicy, shared: SharedStore | None, clock: Clock) -> Remembered:
+    cache = FlowCache(policy, shared=shared, observer=kit.metrics.cache_event, clock=clock, context=undated_context)
     return Remembered(cache, shared)
+
+
+def _settings_of(kit: Kit) -> ResilienceSettings:
+    return kit.settings if isinstance(kit.settings, ResilienceSettings) else ResilienceSettings()
 
 
 def _uncacheable(error: Exception) -> Internal:
