@@ -17,10 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from headgate.service.docs.asyncapi import asyncapi
+    from headgate.service.docs.asyncapi_document import asyncapi
     from headgate.service.docs.mcp import mcp_tools
     from headgate.service.docs.mcp_wire import McpWire
-    from headgate.service.docs.openapi import openapi
+    from headgate.service.docs.openapi_document import openapi
     from headgate.service.docs.python import python_client
     from headgate.service.docs.routes import Docs, docs_routes
     from headgate.service.docs.typescript import typescript_client
@@ -39,10 +39,10 @@ __all__ = [
 _HOMES: Final = {
     "Docs": "routes",
     "McpWire": "mcp_wire",
-    "asyncapi": "asyncapi",
+    "asyncapi": "asyncapi_document",
     "docs_routes": "routes",
     "mcp_tools": "mcp",
-    "openapi": "openapi",
+    "openapi": "openapi_document",
     "python_client": "python",
     "typescript_client": "typescript",
 }

@@ -12,6 +12,7 @@ The module has the types, faults and topics of the service, and its class withou
 promises the same. Guards are told as far as they have names; policies are the service's own.
 """
 
+import builtins
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -63,6 +64,7 @@ class _Module:
         self._nest()
         self._names = names
         self._guard = _usual_guard(service)
+        self._lint: set[str] = set()
 
     def text(self) -> str:
         """All of it."""
@@ -71,7 +73,8 @@ class _Module:
         about = service.description.partition("\n")[0] or f"The service {service.name}."
         head = docstring(f"{service.title} {service.version}: {about}\n\n{_HINT}", 0)
         imports = _imports("\n".join(body))
-        return "\n".join([*head, "", _LINT, "", "from __future__ import annotations", *imports, *body, ""])
+        lint = ["", f"# ruff: noqa: {', '.join(sorted(self._lint))}"] if self._lint else []
+        return "\n".join([*head, *lint, "", "from __future__ import annotations", *imports, *body, ""])
 
     def _nest(self) -> None:
         """Let faults hold the types of their details that nothing else needs."""
@@ -144,6 +147,7 @@ class _Module:
         found: list[str] = []
         for name, schema in service.fields(request).items():
             kind = self._types.annotation(schema)
+            self._lint |= {"A002"} if hasattr(builtins, name) else set()
             if name in required:
                 if optional and "*" not in found:
                     found.insert(0, "*")
@@ -151,6 +155,7 @@ class _Module:
                 continue
             optional = True
             default = self._types.default(schema)
+            self._lint |= {"B006"} if default in {"[]", "{}"} else set()
             found.append(f"{name}: {f'{kind} | UnsetType' if default == UNSET else kind} = {default}")
         return found
 
@@ -175,7 +180,6 @@ class _Module:
         return found
 
 
-_LINT: Final = "# ruff: noqa: A002, B006"
 _HINT: Final = "Generated from the contract of the service: change that, and generate it again."
 
 

@@ -58,9 +58,9 @@ class _Module:
     def text(self) -> str:
         """All of it."""
         service = self._service
-        head = [f"{service.title} {service.version}: {service.description or 'a service.'}", "", _HINT]
+        about = [f"{service.title} {service.version}: {service.description or 'a service.'}", "", _HINT]
         parts = [
-            _comment("\n".join(head)),
+            _comment("\n".join(about)),
             *(self._declared(name, schema) for name, schema in service.schemas.items()),
             _RUNTIME.read_text().rstrip("\n").split("\n"),
             *(self._fault(code) for code in sorted(self._faults)),
@@ -105,8 +105,8 @@ class _Module:
     def _array(self, schema: Schema) -> str:
         if "prefixItems" in schema:
             fewest = schema.get("minItems", 0)
-            items = [self._type(each) for each in schema["prefixItems"]]
-            listed = [each if number < fewest else f"({each})?" for number, each in enumerate(items)]
+            types = [self._type(each) for each in schema["prefixItems"]]
+            listed = [each if number < fewest else f"({each})?" for number, each in enumerate(types)]
             return f"[{', '.join(listed)}]"
         items = schema.get("items")
         return f"Array<{self._type(items) if isinstance(items, Mapping) else 'unknown'}>"

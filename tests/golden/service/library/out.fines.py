@@ -3,8 +3,6 @@
 Generated from the contract of the service: change that, and generate it again.
 """
 
-# ruff: noqa: A002, B006
-
 from __future__ import annotations
 
 from headgate.service import Service, Struct, rpc

@@ -3,7 +3,7 @@
 Generated from the contract of the service: change that, and generate it again.
 """
 
-# ruff: noqa: A002, B006
+# ruff: noqa: B006
 
 from __future__ import annotations
 
