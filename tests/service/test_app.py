@@ -398,3 +398,24 @@ async def test_a_nats_that_is_not_there_stops_the_start():
         async with app.started():
             pass
     assert story == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"), [({}, 404), ({"docs_public": True}, 200), ({"docs": False, "debug": True}, 404)]
+)
+async def test_documentation_is_shown_as_it_is_told(changes, status):
+    """Documents are there for everybody with `docs_public`, keys or not, and for nobody otherwise."""
+    app = App(Orders(), settings=settings(api_key=KEYS, **changes))
+    async with app.started() as running, httpx.AsyncClient(base_url=running.url) as http:
+        for path in ("/docs", "/openapi.json", "/asyncapi.json", "/contract.json"):
+            assert (await http.get(path, headers=keyed("ada") if status == 404 else {})).status_code == status
+
+
+async def test_tools_are_offered_when_asked_for():
+    """With `mcp` methods are tools, at the path of one's choice, and guards hold."""
+    app = App(Vault(), settings=settings(api_key=KEYS, mcp=True, mcp_path="/tools"))
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    async with app.started() as running, httpx.AsyncClient(base_url=running.url) as http:
+        answer = await http.post("/tools", json=asked, headers={"accept": "application/json, text/event-stream"})
+        assert answer.status_code in (200, 400)
+        assert (await http.post("/mcp", json=asked)).status_code == 401

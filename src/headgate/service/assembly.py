@@ -88,12 +88,19 @@ def public_paths(contracts: Iterable[Contract], settings: ServiceSettings) -> tu
         found.append(settings.socket_path)
         if settings.mcp:
             found.append(settings.mcp_path)
+    if settings.docs_public:
+        found += [path for each in settings.docs_paths for path in (each, f"{each}/")]
     return tuple(dict.fromkeys(found))
 
 
 def _pages(hosted: Sequence[Hosted], settings: ServiceSettings) -> dict[str, ASGIApp]:
     """What is served besides the methods."""
     found: dict[str, ASGIApp] = {}
+    if settings.docs:
+        from headgate.service.docs import docs_routes
+
+        docs = docs_routes([each.contract for each in hosted])
+        found.update(dict.fromkeys(docs.prefixes, docs))
     if settings.mcp:
         from headgate.service.docs.mcp_wire import McpWire
 

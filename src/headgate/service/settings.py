@@ -49,6 +49,8 @@ class ServiceSettings(HardeningSettings):
     """Path of the WebSocket over which calls are made."""
     docs: bool = True
     """Whether documentation of the services is made: OpenAPI, AsyncAPI and a page; shown as `docs_public` says."""
+    docs_paths: Words = ("/docs", "/openapi.json", "/asyncapi.json", "/contract.json")
+    """Paths, and all below them, that hold documentation."""
     mcp: bool = False
     """Whether methods are offered as tools to language models (MCP)."""
     mcp_path: str = Field(default="/mcp", pattern=r"^/[A-Za-z0-9_./-]*[A-Za-z0-9_.-]$")
