@@ -64,6 +64,17 @@ class Orders(Service, name="orders", public=True):
         return Order("1", order.sku, order.quantity)
 
 
+class Nowhere:
+    """A wire that answers at once: what is left is the client itself."""
+
+    async def unary(self, _out: object, _request: object) -> Order:
+        """The answer."""
+        return Order("1", "tea")
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
 async def once(call: Callable[[], Awaitable[object]], calls: int = CALLS) -> float:
     """Microseconds of processor time of one call."""
     began = time.process_time()
@@ -79,6 +90,7 @@ async def measure(url: str) -> int:
     headers = {"content-type": "application/msgpack", "accept": "application/msgpack"}
     place = Orders.contract().path(Orders.contract().methods["Place"])
     here = Client(Orders, local=host([Orders()]))
+    alone = Client(Orders, address=url, open_wire=lambda _instance: Nowhere())  # type: ignore[arg-type]
     unchecked = Client(Orders, address=url, policy=ClientPolicy(validate=False))
     async with httpx.AsyncClient(base_url=url) as by_hand, Client(Orders, address=url) as orders:
 
@@ -94,12 +106,16 @@ async def measure(url: str) -> int:
         def local() -> Awaitable[Order]:
             return here.stub.place(order)
 
-        calls: list[Callable[[], Awaitable[object]]] = [bare, typed, trusting, local]
+        def nowhere() -> Awaitable[Order]:
+            return alone.stub.place(order)
+
+        calls: list[Callable[[], Awaitable[object]]] = [bare, typed, trusting, local, nowhere]
         for call in calls:
             await once(call, 100)
         rounds = [[await once(call) for call in calls] for _ in range(ROUNDS)]
     await here.aclose()
     await unchecked.aclose()
+    await alone.aclose()
     by_call = list(zip(*rounds, strict=True))
     ratio = median(each[1] / each[0] for each in rounds)
     return publish(
@@ -110,6 +126,7 @@ async def measure(url: str) -> int:
             observed("added to httpx by hand", median(each[1] - each[0] for each in rounds), "us"),
             at_most("typed client, of httpx by hand", ratio, "ratio", 1.15),
             observed("without checking arguments", median(by_call[2]), "us"),
+            observed("the client itself, its wire left out", median(by_call[4]), "us"),
             observed("within the process, both sides", median(by_call[3]), "us"),
         ],
     )
