@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.service.client.scripted import First
 from tests.service.client.served import Slow, instances, over_http, until
 from tests.service.shop import NewOrder, Orders
 
+ROOT = Path(__file__).parents[3]
 QUICK = RetryPolicy(first_pause=0.0)
 
 
@@ -67,7 +69,7 @@ asyncio.run(main())
 async def process() -> AsyncIterator[tuple[str, int]]:
     """The slow shop in a process of its own: its URL and pid."""
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVER, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+        sys.executable, "-c", SERVER, cwd=ROOT, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )
     try:
         while not (line := await running.stderr.readline()).startswith(b"http"):
