@@ -72,6 +72,9 @@ STATUS: Final[Mapping[str, int]] = {
 STATUS_OF_CODE: Final[Mapping[str, int]] = {
     "body_too_large": 413,
     "etag_mismatch": 412,
+    "message_too_large": 413,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
     "storage_full": 507,
     "unsupported_media_type": 415,
 }

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from starlette.types import Send
 
-from headgate.kit.asgi.problems import STATUS_OF_CODE, encoded, rendered
+from headgate.kit.asgi.problems import encoded, rendered
 from headgate.kit.controls.call import Call, MutableHeaders
 from headgate.kit.controls.faults import Fault, InvalidArgument
 from headgate.service.codecs import JSON, Codec
@@ -19,7 +19,6 @@ from headgate.service.transports.http.alone import new_id
 from headgate.service.transports.http.negotiation import Form
 from headgate.service.types import plain
 
-_STATUS: Final = {"method_not_allowed": 405, "not_acceptable": 406}
 """Codes of this wire for which HTTP has a status of its own."""
 
 _EXTRA: Final = frozenset((b"retry-after", b"www-authenticate"))
@@ -70,10 +69,7 @@ def fault_answer(fault: Fault, call: Call, form: Form) -> Whole:
 def fault_document(fault: Fault, call: Call) -> dict[str, Any]:
     """The document of a fault, with the status it has on this wire, and an id under which to ask about it."""
     call.request_id = call.request_id or new_id()
-    document = document_of(fault, call.path, call.request_id)
-    if fault.code not in STATUS_OF_CODE and fault.code in _STATUS:
-        document["status"] = _STATUS[fault.code]
-    return document
+    return document_of(fault, call.path, call.request_id)
 
 
 def encoded_document(document: Mapping[str, Any], codec: Codec) -> bytes:
