@@ -8,7 +8,14 @@
     │   └── circuit_open          every instance's breaker holds calls back
     ├── DeadlineExceeded
     │   └── OutOfTime             call_timeout       the caller's time is up; the service was told
-    ├── InvalidArgument           invalid_call       the arguments are not those of the method; nothing was sent
+    ├── ResourceExhausted
+    │   ├── connections_exhausted all connections to the instance are in use, for longer than a call waits
+    │   └── answer_too_large      more bytes came than the policy takes
+    ├── FailedPrecondition        extra_missing      the wire's library is not installed
+    ├── InvalidArgument
+    │   ├── invalid_call          arguments or options that are not those of the method; nothing was sent
+    │   ├── invalid_client        no place to find the service, or more than one; no such wire or codec
+    │   └── invalid_address       no address of its wire
     └── Internal
         └── BadAnswer             bad_answer         what came back is not what the contract says
 
