@@ -35,7 +35,7 @@ class OutOfStock(FailedPrecondition):
 class Shop(Service, name="shop", version="1.0.0", public=True):
     """Sells things."""
 
-    @rpc(post="/orders", raises=[OutOfStock])
+    @rpc(post="/purchases", raises=[OutOfStock])
     async def place(self, order: NewOrder) -> NewOrder:
         """Order something.
 

@@ -147,9 +147,11 @@ async function* eventsOf(response) {
   }
 }
 
-function pretty(text) {
+function pretty(text, most = 0) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    const value = JSON.parse(text);
+    const short = JSON.stringify(value);
+    return short.length <= most ? short : JSON.stringify(value, null, 2);
   } catch {
     return text;
   }
@@ -183,7 +185,7 @@ async function call(request, method, answer, signal) {
       }
       count += 1;
       if (count > MOST_SHOWN) answer.querySelector("pre")?.remove();
-      answer.append(el("pre", {}, pretty(event.data)));
+      answer.append(el("pre", {}, pretty(event.data, 100)));
       say(`${told}, ${count} messages so far`, true);
     }
     say(`${told}, broke off after ${count} messages`, false);
@@ -198,6 +200,7 @@ function callForm(method, path, service) {
   const id = idOf("body", service.service, method.name);
   const text = el("textarea", { id, spellcheck: "false", rows: "8" });
   text.value = JSON.stringify(many ? [example] : example ?? {}, null, 2);
+  text.rows = Math.min(20, text.value.split("\n").length + 1);
   const keyField = method.idempotent === "key" ? el("input", { class: "mono", autocomplete: "off" }) : null;
   if (keyField) keyField.value = crypto.randomUUID?.() ?? String(Date.now());
   const answer = el("div", { class: "answer", "aria-live": "polite" });
@@ -286,11 +289,13 @@ function methodCard(method, service) {
   const title = method.summary ?? (method.description ?? "").split("\n")[0];
   const card = el("details", { class: `method${method.deprecated ? " deprecated" : ""}`, id: idOf(service.service, method.name) });
   const out = method.response ? typeOf(method.response, service) : ["nothing"];
+  const told = (method.description ?? "").trim();
+  const rest = told === title ? "" : told.startsWith(title) ? told.slice(title.length).trim() : told;
   const fill = () => {
     if (card.querySelector(".body")) return;
     card.append(el(
       "div", { class: "body" },
-      el("p", { class: "told" }, method.description ?? title ?? ""),
+      rest && el("p", { class: "told" }, rest),
       el("p", { class: "quiet" }, conditions(method)),
       el("p", {}, el("code", {}, `POST ${path}`), method.http ? el("br") : null,
         method.http ? el("code", {}, `${method.http.method} ${method.http.path}`) : null),
