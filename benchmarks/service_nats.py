@@ -1,8 +1,9 @@
 """Requests and replies over one nats-server, 50 in flight: a Headgate service, FastStream's RPC, nats-py's service API.
 
-Each server is a process of its own and answers the same JSON with the same JSON. One load generator in another process
-drives all of them in short rounds that take turns; the figure is the median over the rounds of Headgate's rate by
-the better of the other two in that round. `kit` is the same service behind all controls of the kit.
+Each server is a process of its own and answers a JSON order with the same. Callers are in another process, each with
+the library's own client, typed both ways; rounds are short and take turns; the figure is the median over the rounds of
+Headgate's rate by the better of the other two in that round. `kit` is the same service behind all controls of the kit.
+What the servers do by themselves is measured too: under one and the same load generator.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,14 @@ import msgspec
 
 from benchmarks.report import at_least, observed, publish
 from headgate.service import Service, Struct, rpc
+from headgate.service.client.wires import Outgoing
 from headgate.service.host import host
+from headgate.service.transports.nats.client import NatsClient
 from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect
 from headgate.service.transports.nats.wire import NatsWire
 from headgate.testing.nats import running_nats
 
-ROUNDS = 30
+ROUNDS = 20
 WARM = 3
 IN_FLIGHT = 50
 CALLS = 1_000
@@ -102,6 +107,52 @@ async def serve(which: str, url: str) -> None:
     await asyncio.Event().wait()
 
 
+async def ours(wire: NatsClient, method: Any, path: str, sent: NewOrder) -> Any:
+    """One call within the time that the others allow, too."""
+    return await wire.unary(Outgoing(method, path, until=asyncio.get_running_loop().time() + 10), sent)
+
+
+async def callers(url: str) -> dict[str, Callable[[], Awaitable[Any]]]:
+    """One call with each library's own client."""
+    import nats
+    from faststream.nats import NatsBroker
+
+    found: dict[str, Callable[[], Awaitable[Any]]] = {}
+    sent = NewOrder("tea", 2, "as ever")
+    for which, owner in (("headgate", Orders), ("kit", Behind)):
+        contract = owner.contract()
+        method = contract.methods["Place"]
+        found[which] = partial(ours, NatsClient(url), method, contract.path(method), sent)
+    broker = NatsBroker(url, logger=None)
+    await broker.connect()
+
+    async def faststream() -> Any:
+        return await (await broker.request(sent_plain, SUBJECTS["faststream"], timeout=10)).decode()
+
+    sent_plain = {"sku": "tea", "quantity": 2, "note": "as ever"}
+    found["faststream"] = faststream
+    client = await nats.connect(url)
+    decode, encode = msgspec.json.Decoder(NewOrder).decode, msgspec.json.encode
+
+    async def micro() -> Any:
+        return decode((await client.request(SUBJECTS["nats-py"], encode(sent), timeout=10)).data)
+
+    found["nats-py"] = micro
+    return found
+
+
+async def called(call: Callable[[], Awaitable[Any]], calls: int) -> float:
+    """Calls per second, `IN_FLIGHT` of them under way."""
+
+    async def one() -> None:
+        for _ in range(calls // IN_FLIGHT):
+            await call()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(IN_FLIGHT)))
+    return calls / (time.perf_counter() - began)
+
+
 async def rate(connection: Connection, subject: str, answers: list[Any], inbox: str, calls: int) -> float:
     """Calls per second, always `IN_FLIGHT` of them under way."""
     left, back = calls, 0
@@ -109,7 +160,8 @@ async def rate(connection: Connection, subject: str, answers: list[Any], inbox: 
 
     def answered(message: Message) -> None:
         nonlocal left, back
-        assert message.data and not message.status and b"Error" not in message.head, message
+        if message.status or b"Error" in message.head:
+            raise RuntimeError(message)
         back += 1
         if left:
             left -= 1
@@ -136,14 +188,17 @@ async def drive(url: str) -> None:
         await connection.listen(inbox, lambda message, answers=answers: answers[0](message))
         await connection.flush()
         loads[which] = (connection, answers, inbox)
-    rates: dict[str, list[float]] = {which: [] for which in SERVERS}
+    calls = await callers(url)
+    rates: dict[str, list[float]] = {which: [] for name in SERVERS for which in (name, f"{name} alone")}
     order = list(SERVERS)
     for number in range(ROUNDS + WARM):
         for which in order:
             connection, answers, inbox = loads[which]
-            found = await rate(connection, SUBJECTS[which], answers, inbox, CALLS)
+            alone = await rate(connection, SUBJECTS[which], answers, inbox, CALLS)
+            found = await called(calls[which], CALLS)
             if number >= WARM:
                 rates[which].append(found)
+                rates[f"{which} alone"].append(alone)
         order.append(order.pop(0))
     print(json.dumps(rates))
 
@@ -176,8 +231,8 @@ def report(rates: dict[str, list[float]]) -> int:
     """Print what the client measured."""
     median = {which: statistics.median(found) for which, found in rates.items()}
 
-    def ratio(which: str) -> float:
-        rounds = zip(rates[which], rates["faststream"], rates["nats-py"], strict=True)
+    def ratio(which: str, how: str = "") -> float:
+        rounds = zip(rates[which + how], rates["faststream" + how], rates["nats-py" + how], strict=True)
         return statistics.median(ours / max(others) for ours, *others in rounds)
 
     return publish(
@@ -185,10 +240,9 @@ def report(rates: dict[str, list[float]]) -> int:
         [
             at_least("rate by the better of FastStream and nats-py's service API", ratio("headgate"), "x", LEAST),
             observed("the same behind all controls of the kit", ratio("kit"), "x"),
-            observed("Headgate", median["headgate"], "calls/s"),
-            observed("Headgate behind the kit", median["kit"], "calls/s"),
-            observed("FastStream RPC, pydantic", median["faststream"], "calls/s"),
-            observed("nats-py service API, msgspec", median["nats-py"], "calls/s"),
+            observed("servers alone, under the same load generator", ratio("headgate", " alone"), "x"),
+            observed("the same behind all controls of the kit, alone", ratio("kit", " alone"), "x"),
+            *(observed(which, found, "calls/s") for which, found in median.items()),
         ],
     )
 

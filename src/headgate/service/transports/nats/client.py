@@ -63,7 +63,8 @@ class NatsClient:
         self._form = form_of(codec)
         self._service = service
         self._headers = dict(headers or {})
-        self._fixed = f"content-type: {codec.media_type}\r\n".encode() + header_lines(self._headers)
+        kind = b"" if codec is JSON else f"content-type: {codec.media_type}\r\n".encode()
+        self._fixed = kind + header_lines(self._headers)
         self._keep_alive = keep_alive
         self._responses = Responses(codec)
         self._subjects: dict[Method, str] = {}
@@ -86,16 +87,15 @@ class NatsClient:
             connection.post(
                 self._subject(out), data, reply=f"{self._prefix}.{token}", headers=self._lines(out, milliseconds(out))
             )
-            if left is None:
+            timer = None if left is None else asyncio.get_running_loop().call_later(left, _expire, future)
+            try:
                 message = await future
-            else:
-                async with asyncio.timeout(left):
-                    message = await future
-        except TimeoutError as error:
-            raise OutOfTime("no answer came in time", hint="allow more time") from error
+            finally:
+                if timer is not None:
+                    timer.cancel()
         finally:
             self._waiting.pop(token, None)
-        if _FAILED_MARK in message.head or message.status:
+        if message.head and (_FAILED_MARK in message.head or message.status):
             raise self._failed(out, message)
         return self._responses.decode(out.method, message.data)
 
@@ -237,6 +237,11 @@ class _Stream:
     def _broken(self, fault: Fault) -> None:
         self.fault = fault
         self.calling.lost()
+
+
+def _expire(future: "asyncio.Future[Message]") -> None:
+    if not future.done():
+        future.set_exception(OutOfTime("no answer came in time", hint="allow more time"))
 
 
 def _nobody(subject: str) -> Unreachable:

@@ -4,7 +4,7 @@
 
 | header | means |
 | --- | --- |
-| `content-type` | the codec, JSON without one |
+| `content-type` | the codec, JSON without one; the answer is written like the request |
 | `x-request-timeout-ms` | how long the caller waits |
 | `traceparent`, `tracestate`, `x-request-id`, `idempotency-key`, `authorization` | as over HTTP |
 | `headgate-frames: 1` | the body is the first frame of a session: see `streams` |
@@ -47,7 +47,10 @@ PEER: Final = "nats"
 
 _LONGEST_ERROR: Final = 500
 _MOST_DIGITS: Final = 10
-_OK: Final = {codec.name: f"content-type: {codec.media_type}\r\n".encode() for codec in CODECS}
+_OK: Final = {
+    codec.name: b"" if codec is JSON else f"content-type: {codec.media_type}\r\n".encode() for codec in CODECS
+}
+"""Headers of answers: without any it is JSON, and costs the least on its way."""
 _log = structlog.get_logger("headgate.service")
 
 
