@@ -54,14 +54,14 @@ keys() { # an authority, the server's certificate, the key of service accounts, 
 }
 
 call() { # VERB PATH [TYPE BODY], as the admin
-  curl -sS --fail --noproxy '*' --max-time 10 --cacert ca.crt -H @admin.header -X "$1" "https://$here:$port$2" \
+  curl -sS --fail-with-body --noproxy '*' --max-time 10 --cacert ca.crt -H @admin.header -X "$1" "https://$here:$port$2" \
     ${3:+-H "Content-Type: $3" --data-binary "$4"}
 }
 
 apply() { call PATCH "$1?fieldManager=tests&force=true" application/apply-patch+yaml "$2" >/dev/null; }
 
 document() { # KIND: that document of the reader's manifest
-  awk -v kind="kind: $1" 'BEGIN { RS = "---\n" } $0 ~ kind "\n" { print }' "$manifests/reader.yaml"
+  awk -v kind="kind: $1" 'BEGIN { RS = "---\n" } $0 ~ "(^|\n)" kind "\n" { print }' "$manifests/reader.yaml"
 }
 
 endpoint_slices() { # 1.20 has v1beta1 only, which is turned off; a custom resource of its name serves v1
@@ -104,7 +104,8 @@ serve apiserver "$bin/kube-apiserver" --bind-address=$here --secure-port="$port"
   --service-account-key-file=accounts.key --service-account-signing-key-file=accounts.key \
   --service-cluster-ip-range=10.96.0.0/16 --runtime-config=discovery.k8s.io/v1beta1=false
 until_answers apiserver call GET /readyz
-apply /apis/apiextensions.k8s.io/v1/customresourcedefinitions/endpointslices.discovery.k8s.io "$(endpoint_slices)"
+# It says that it is ready a moment before it takes custom resources.
+until_answers apiserver apply /apis/apiextensions.k8s.io/v1/customresourcedefinitions/endpointslices.discovery.k8s.io "$(endpoint_slices)"
 space=namespaces/default
 rights=/apis/rbac.authorization.k8s.io/v1/$space
 apply /api/v1/$space/serviceaccounts/headgate '{apiVersion: v1, kind: ServiceAccount, metadata: {name: headgate}}'
