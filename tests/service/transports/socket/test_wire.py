@@ -1,0 +1,206 @@
+"""What is particular to the WebSocket wire: the handshake, its identity, limits, and how sockets end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from headgate.kit.controls.api_keys import ApiKeys
+from headgate.kit.controls.call import Call, Control, Pipeline
+from headgate.kit.controls.faults import Fault
+from headgate.kit.hardening import HardeningSettings
+from headgate.kit.kit import Kit
+from headgate.kit.serve.http import HttpServer
+from headgate.service.client.errors import ConnectionLost, Unreachable
+from headgate.service.codecs import JSON
+from headgate.service.host import host
+from headgate.service.transports.session import WINDOW
+from headgate.service.transports.socket import SocketClient, SocketWire
+from tests.service.transports.echo import Echo, Say, out, request
+
+PATIENCE = 10.0
+PROTOCOL = "headgate.v1+json"
+
+
+class Served:
+    """A wire on a port."""
+
+    def __init__(self, server: HttpServer, service: Echo) -> None:
+        self.server = server
+        self.service = service
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"ws://127.0.0.1:{self.server.port}/rpc"
+
+    def open(self, **options: Any) -> Any:
+        """A bare socket to it."""
+        options.setdefault("subprotocols", [PROTOCOL])
+        return connect(self.url, **options)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """The service, without a shell."""
+    service = Echo()
+    wire = SocketWire(host([service]), most_calls=4, most_frame=10_000)
+    server = HttpServer(wire, host="127.0.0.1", port=0, setting="port")
+    await server.start()
+    yield Served(server, service)
+    await server.stop()
+
+
+async def _say(socket: ClientConnection, **frame: Any) -> None:
+    await socket.send(json.dumps(frame))
+
+
+async def _hear(socket: ClientConnection) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
+    return found
+
+
+async def _closed(socket: ClientConnection) -> tuple[int, str]:
+    with pytest.raises(ConnectionClosed) as caught:
+        while True:
+            await asyncio.wait_for(socket.recv(), PATIENCE)
+    assert caught.value.rcvd is not None
+    return caught.value.rcvd.code, caught.value.rcvd.reason
+
+
+async def test_a_socket_without_a_subprotocol_is_told_which_there_are(served: Served) -> None:
+    """Whoever offers none of ours is closed with 1002 and the names of those there are."""
+    async with served.open(subprotocols=None) as socket:
+        code, reason = await _closed(socket)
+    assert code == 1002
+    assert PROTOCOL in reason
+
+
+async def test_frames_are_what_the_table_says(served: Served) -> None:
+    """A call in JSON is answered with one frame."""
+    async with served.open() as socket:
+        await _say(socket, op="call", id=1, path="/echo.Echo/Say", data={"text": "x"})
+        assert await _hear(socket) == {"op": "end", "id": 1, "data": {"text": "x"}}
+        await _say(socket, op="ping", n=7)
+        assert await _hear(socket) == {"op": "pong", "n": 7}
+
+
+async def test_a_socket_that_breaks_the_protocol_is_told_and_closed(served: Served) -> None:
+    """What is no frame, or makes no sense, ends the socket: an error frame, then 1002."""
+    for sent in ("{", '{"op":"next","id":9,"data":1}', '{"op":"call","id":0,"path":"/x","data":1}'):
+        async with served.open() as socket:
+            await socket.send(sent)
+            frame = await _hear(socket)
+            assert (frame["op"], frame.get("id", 0)) == ("error", 0)
+            assert (await _closed(socket))[0] == 1002
+
+
+async def test_a_frame_that_is_too_large_closes_the_socket(served: Served) -> None:
+    """More bytes than a frame may have are not decoded."""
+    async with served.open() as socket:
+        await socket.send(" " * 10_001)
+        assert (await _hear(socket))["data"]["code"] == "frame_too_large"
+        assert (await _closed(socket))[0] == 1009
+
+
+async def test_too_many_calls_are_refused_one_by_one(served: Served) -> None:
+    """Calls beyond the limit fail, those before them go on."""
+    async with served.open() as socket:
+        for number in range(1, 6):
+            await _say(socket, op="call", id=number, path="/echo.Echo/Wait", data={})
+        frame = await _hear(socket)
+        assert (frame["op"], frame["id"], frame["data"]["code"]) == ("error", 5, "too_many_calls")
+        served.service.gate.set()
+        assert sorted([(await _hear(socket))["id"] for _ in range(4)]) == [1, 2, 3, 4]
+
+
+async def test_a_stream_stops_at_its_credit(served: Served) -> None:
+    """A client that gives no credit is sent a window of messages, and no more."""
+    async with served.open() as socket:
+        await _say(socket, op="call", id=1, path="/echo.Echo/Count", data={"to": 1000})
+        for _ in range(WINDOW):
+            assert (await _hear(socket))["op"] == "next"
+        await _say(socket, op="ping")
+        assert (await _hear(socket))["op"] == "pong"
+        assert served.service.sent <= WINDOW + 1
+        await _say(socket, op="credit", id=1, n=1)
+        assert (await _hear(socket))["data"] == {"text": str(WINDOW)}
+
+
+async def test_calls_end_with_their_socket(served: Served) -> None:
+    """When a client leaves its calls are cancelled."""
+    async with served.open() as socket:
+        await _say(socket, op="call", id=1, path="/echo.Echo/Wait", data={})
+        await asyncio.wait_for(served.service.begun.wait(), PATIENCE)
+    await asyncio.wait_for(served.service.cancelled.wait(), PATIENCE)
+
+
+async def test_a_drained_socket_finishes_its_calls(served: Served) -> None:
+    """When serving ends clients are told to go away, and what is under way is answered first."""
+    client = SocketClient(served.url)
+    call = asyncio.create_task(client.unary(out("Wait"), request("Wait")))
+    await asyncio.wait_for(served.service.begun.wait(), PATIENCE)
+    served.server.leave()
+    draining = asyncio.create_task(served.server.drain(PATIENCE))
+    served.service.gate.set()
+    assert await asyncio.wait_for(call, PATIENCE) == Say("open")
+    await asyncio.wait_for(draining, PATIENCE)
+    await client.aclose()
+
+
+async def test_nobody_there_is_unreachable() -> None:
+    """Without a server a call fails, and nothing was sent."""
+    with pytest.raises(Unreachable):
+        await SocketClient("ws://127.0.0.1:1/rpc").unary(out("Say"), Say("x"))
+
+
+async def test_a_client_connects_again(served: Served) -> None:
+    """After its connection broke, calls under way fail and the next one has a new connection."""
+    client = SocketClient(served.url)
+    call = asyncio.create_task(client.unary(out("Wait"), request("Wait")))
+    await asyncio.wait_for(served.service.begun.wait(), PATIENCE)
+    client._link._connection.transport.abort()  # type: ignore[union-attr]  # noqa: SLF001 - as a cut cable
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(call, PATIENCE)
+    assert await client.unary(out("Say"), Say("x")) == Say("x")
+    await client.aclose()
+
+
+async def test_the_identity_of_the_handshake_holds() -> None:
+    """Calls have the principal of their socket; credentials in a frame change nothing."""
+    seen: list[Call] = []
+
+    class Watch(Control):
+        name = "watch"
+
+        def settle(self, call: Call) -> None:
+            seen.append(call)
+
+    kit = Kit(
+        HardeningSettings(rate_limit_default="off"),
+        authenticators=[ApiKeys.parse("ci=0123456789abcdef0123456789abcdef,ops=fedcba9876543210fedcba9876543210")],
+        more=[Watch()],
+    )
+    wire = SocketWire(host([Echo()]), pipeline=Pipeline(kit.controls, frozenset(("socket",))))
+    server = HttpServer(kit.harden(wire), host="127.0.0.1", port=0, setting="port")
+    await server.start()
+    client = SocketClient(
+        f"ws://127.0.0.1:{server.port}/rpc", JSON, headers={"x-api-key": "0123456789abcdef0123456789abcdef"}
+    )
+    other = {"x-api-key": "fedcba9876543210fedcba9876543210", "x-own": "mine", "x-forwarded-for": "6.6.6.6"}
+    try:
+        found = await client.unary(out("See", headers=other), request("See"))
+        assert (found.wire, found.who, found.header) == ("socket", "ci", "mine")
+        assert await client.unary(out("Secret"), request("Secret")) == Say("secret")
+        calls = [call for call in seen if call.protocol == "socket"]
+        assert [(call.principal.id, call.client) for call in calls] == [("ci", "127.0.0.1")] * 2
+        with pytest.raises(Fault):
+            await SocketClient(client.url).unary(out("Say"), Say("x"))
+    finally:
+        await client.aclose()
+        await server.stop()
+        await kit.aclose()
