@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from headgate.kit.controls.faults import InvalidArgument
 from headgate.service.contract import FORMAT, Contract
-from headgate.service.docs.schemas import Schema, resolved
+from headgate.service.docs.schemas import Schema, hoisted, resolved
 from headgate.service.method import WITH_BODY, Kind
 
 Source: TypeAlias = Contract | Mapping[str, Any]
@@ -162,18 +162,29 @@ def described(source: Source) -> Described:
         raise _invalid(f"a contract's document says 'headgate': {FORMAT}", "/headgate")
     full_name = f"{str(document.get('service')).replace('-', '_')}.{document.get('title')}"
     try:
+        schemas = _named(document["schemas"])
+        methods = [hoisted(each, schemas) for each in document["methods"]]
+        subscriptions = [hoisted(each, schemas) for each in document["subscriptions"]]
         return Described(
             document["service"],
             document["title"],
             document["version"],
             document.get("description", ""),
-            tuple(_operation(each, full_name) for each in document["methods"]),
-            tuple(_subscription(each) for each in document["subscriptions"]),
-            document["schemas"],
+            tuple(_operation(each, full_name) for each in methods),
+            tuple(_subscription(each) for each in subscriptions),
+            dict(sorted(schemas.items())),
             document,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _invalid(f"the document of {full_name} is broken: {error!r}", "") from error
+
+
+def _named(schemas: Mapping[str, Schema]) -> dict[str, Schema]:
+    """The named schemas, with records that are spelt out within them named too."""
+    found = dict(schemas)
+    for name, schema in schemas.items():
+        found[name] = {key: hoisted(each, found) for key, each in schema.items()}
+    return found
 
 
 def _operation(told: Mapping[str, Any], full_name: str) -> Operation:

@@ -15,7 +15,7 @@ from headgate.service.docs.source import WIDTH, Names, camel, docstring, folded,
 
 _PLAIN: Final = {"integer": "int", "number": "float", "boolean": "bool", "null": "None", "string": "str"}
 _FORMATS: Final = {
-    "date-time": "dt.datetime",
+    "date-time": "Annotated[dt.datetime, Meta(tz=True)]",
     "date": "dt.date",
     "time": "dt.time",
     "duration": "dt.timedelta",
@@ -220,7 +220,7 @@ def _default_text(kind: str, value: str) -> str:
         return repr(base64.b64decode(value)).replace("'", '"') if '"' not in value else UNSET
     if kind in {"Decimal", "UUID"}:
         return f"{kind}({literal(value)})"
-    if kind in {"dt.date", "dt.datetime", "dt.time"}:
+    if kind in {"dt.date", "dt.time"}:
         return f"{kind}.fromisoformat({literal(value)})"
     return UNSET
 

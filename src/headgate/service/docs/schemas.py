@@ -76,6 +76,22 @@ def reached(schemas: Iterable[Schema], named: Mapping[str, Schema]) -> list[str]
     return sorted(found)
 
 
+def hoisted(value: Any, named: dict[str, Schema]) -> Any:
+    """A copy in which records that are spelt out have joined the named schemas, under their titles.
+
+    Models of pydantic are spelt out in contracts wherever they are used.
+    """
+    if isinstance(value, list | tuple):
+        return [hoisted(each, named) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: hoisted(each, named) for key, each in value.items()}
+    name = found.get("title")
+    if not isinstance(name, str) or not isinstance(found.get("properties"), dict) or found.get("type") != "object":
+        return found
+    return {"$ref": f"{REF}{name}"} if named.setdefault(name, found) == found else found
+
+
 def bundled(schema: Schema, named: Mapping[str, Schema]) -> dict[str, Any]:
     """A schema that stands alone: spelt out, with what it refers to below `$defs`."""
     root = resolved(schema, named)
