@@ -1,4 +1,4 @@
-"""One `headgate up` per state directory, for as long as it lives, however it dies."""
+"""One `headgate up`, or another command, per state directory, for as long as it lives, however it dies."""
 
 import fcntl
 import os
@@ -6,12 +6,14 @@ from pathlib import Path
 
 from headgate.cli.failures import Failure
 
+_HINTS = {"up": "stop it first, or give this one a --state-dir and ports of its own"}
+
 
 class Lock:
     """Held from construction until the process is gone. Raises Failure when another holds it."""
 
-    def __init__(self, directory: Path) -> None:
-        file = directory / "up.lock"
+    def __init__(self, directory: Path, command: str = "up") -> None:
+        file = directory / f"{command}.lock"
         self._handle = file.open("a+")
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -20,8 +22,8 @@ class Lock:
             pid = self._handle.read().strip()
             self._handle.close()
             raise Failure(
-                f"`headgate up` runs already in {directory.absolute()}" + (f" (pid {pid})" if pid else ""),
-                hint="stop it first, or give this one a --state-dir and ports of its own",
+                f"`headgate {command}` runs already in {directory.absolute()}" + (f" (pid {pid})" if pid else ""),
+                hint=_HINTS.get(command, "stop it first"),
             ) from None
         self._handle.truncate(0)
         self._handle.write(f"{os.getpid()}\n")

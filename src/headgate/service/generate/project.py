@@ -17,7 +17,7 @@ from headgate.service.generate.names import Names, names_of
 TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
     "service": ("common", "api"),
     "worker": ("common", "listener"),
-    "full": ("common", "api", "listener"),
+    "full": ("common", "api", "listener", "both"),
 }
 """The layers of each; a new template is a line here and, where it brings something new, a folder."""
 
@@ -94,9 +94,9 @@ def _rank(name: str) -> tuple[int, list[tuple[int, str]], str]:
 def _known(names: Names, layers: tuple[str, ...], description: str) -> dict[str, Any]:
     has_api, has_worker = "api" in layers, "listener" in layers
     both = has_api and has_worker
-    apps: list[dict[str, Any]] = [{"name": names.name, "variable": "app", "depends": []}]
+    apps: list[dict[str, Any]] = [{"name": names.name, "module": "app", "depends": []}]
     if both:
-        apps.append({"name": f"{names.name}-worker", "variable": "worker", "depends": [names.name]})
+        apps.append({"name": f"{names.name}-worker", "module": "worker_app", "depends": [names.name]})
     request = '{"name": "Ada"}'
     return {
         "name": names.name,

@@ -1,0 +1,203 @@
+"""Where a call goes: the instance, its wire, and what its contract says of the method.
+
+place = await find("orders/Place", address="", registry="file:///...", wire="")
+place.method, place.path, place.address
+
+InvalidArgument
+├── invalid_target      no SERVICE/METHOD
+└── unknown_method      the contract has no such method
+Unavailable
+└── no_instances        the registry knows none that serves it over the wire
+"""
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from headgate.cli.options import state_directory
+from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
+from headgate.service.method import Kind, Method, Options
+from headgate.service.registry.instance import Instance
+
+DEFAULT_ADDRESS: Final = "http://127.0.0.1:8080"
+WIRES: Final = ("http", "grpc", "socket", "nats")
+CONTRACTS: Final = "/contract.json"
+LARGEST: Final = 16 * 1024 * 1024
+
+_SECONDS: Final = 5.0
+_ALIASES: Final = {"ws": "socket", "websocket": "socket"}
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One method at one instance. `known` says that a contract was found; without one the path is a guess."""
+
+    service: str
+    method: Method
+    path: str
+    wire: str
+    address: str
+    known: bool
+
+
+def registry_here() -> str:
+    """The URL of the registry of the `headgate run` of this directory, or of one above it; "" without one."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        file = folder / state_directory() / "run" / "services.json"
+        if file.exists():
+            return f"file://{file}"
+    return ""
+
+
+async def find(target: str, *, address: str, registry: str, wire: str) -> Place:
+    """The place that a target means. Raises the faults of the module, and those of the registry."""
+    service, separator, name = target.rpartition("/")
+    service = service.lstrip("/")
+    if not separator or not service or not name or "/" in service:
+        raise InvalidArgument(
+            f"'{target[:200]}' is no SERVICE/METHOD", code="invalid_target", hint="such as orders/Place"
+        )
+    if not address and registry:
+        address, base = await _discovered(service, registry, wire)
+    else:
+        address = address or DEFAULT_ADDRESS
+        base = http_base(address)
+    taken = wire or wire_of(address)
+    documents = await contracts_at(base) if base else []
+    return _place(service, name, documents, taken, address if taken != "socket" else _socket(address))
+
+
+async def contracts_at(base: str) -> list[dict[str, Any]]:
+    """The documents an instance publishes; none when it keeps them to itself."""
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as client:
+            answer = await client.get(base.rstrip("/") + CONTRACTS)
+            told = answer.json() if answer.status_code == _OK and len(answer.content) <= LARGEST else {}
+    except (httpx.HTTPError, json.JSONDecodeError, UnicodeDecodeError):
+        return []
+    listed = told.get("contracts", ()) if isinstance(told, dict) else ()
+    return [each["document"] for each in listed if isinstance(each, dict) and isinstance(each.get("document"), dict)]
+
+
+def wire_of(address: str) -> str:
+    """The wire of an address, by its scheme. Raises InvalidArgument."""
+    from headgate.service.client.wires.choose import chosen
+
+    return chosen(address, None)
+
+
+def http_base(address: str) -> str:
+    """Where contracts are asked for: the same host and port over HTTP; "" for wires that share none with it."""
+    parts = urlsplit(address)
+    if parts.scheme in ("http", "https"):
+        return address
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme)
+    return f"{scheme}://{parts.netloc}" if scheme else ""
+
+
+def _socket(address: str) -> str:
+    """The address of the WebSocket at an HTTP address."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https"):
+        return address
+    return f"ws{'s' if parts.scheme == 'https' else ''}://{parts.netloc}/rpc"
+
+
+async def _discovered(service: str, registry: str, wire: str) -> tuple[str, str]:
+    """Address of an instance on the wire, and where its contract is."""
+    import secrets
+
+    from headgate.service.registry import registry_from
+
+    name = service.partition(".")[0].replace("_", "-")
+    async with registry_from(registry) as opened:
+        snapshot = await opened.get(name)
+        known = sorted(await opened.services()) if not snapshot.instances else []
+    wanted = (wire,) if wire else WIRES
+    fitting = [(each, _on(each, wanted)) for each in snapshot.instances if _on(each, wanted)]
+    if not fitting:
+        near = difflib.get_close_matches(name, known, n=1)
+        over = f" over {wire}" if snapshot.instances else ""
+        raise Unavailable(
+            f"nobody serves {name}{over}",
+            code="no_instances",
+            hint=f"did you mean {near[0]}?" if near else f"known are: {', '.join(known) or 'none'}",
+        )
+    instance, address = secrets.SystemRandom().choice(fitting)
+    return address, _on(instance, ("http",))
+
+
+def _on(instance: Instance, wires: tuple[str, ...]) -> str:
+    found = {_ALIASES.get(name, name): address for name, address in instance.endpoints.items()}
+    for wire in wires:
+        if wire in found:
+            address = found[wire]
+            return f"grpc://{address}" if wire == "grpc" and "://" not in address else address
+    return ""
+
+
+def _place(service: str, name: str, documents: list[dict[str, Any]], wire: str, address: str) -> Place:
+    package, _, title = service.partition(".")
+    for each in documents:
+        own = each["service"].replace("-", "_")
+        if service in (each["service"], f"{own}.{each['title']}") or package.replace("-", "_") == own:
+            told = _told(each, name)
+            return Place(each["service"], _method(told), f"/{own}.{each['title']}/{told['name']}", wire, address, True)
+    if documents:
+        raise InvalidArgument(
+            f"there is no service '{service}' at {address}",
+            code="unknown_service",
+            hint=f"there are: {', '.join(each['service'] for each in documents)}",
+        )
+    if not title and wire in ("http", "socket"):
+        raise FailedPrecondition(
+            f"{address} tells no contract, so what {service} is called there is not known",
+            code="contract_unknown",
+            hint=f"name it in full, such as {package.replace('-', '_')}.{_camel(package)}/{_camel(name)}, "
+            "or let it tell its contract (the setting docs_public)",
+        )
+    guessed = {"name": name if title else _camel(name), "kind": "unary", "response": {}}
+    path = f"/{package.replace('-', '_')}.{title or _camel(package)}/{guessed['name']}"
+    return Place(package.replace("_", "-"), _method(guessed), path, wire, address, False)
+
+
+def _told(document: dict[str, Any], name: str) -> dict[str, Any]:
+    methods: list[dict[str, Any]] = document["methods"]
+    for each in methods:
+        if name == each["name"] or _plain(name) == _plain(each["name"]):
+            return each
+    names = [each["name"] for each in methods]
+    near = difflib.get_close_matches(_camel(name), names, n=1)
+    raise InvalidArgument(
+        f"{document['service']} has no method '{name}'",
+        code="unknown_method",
+        hint=f"did you mean {near[0]}?" if near else f"it has: {', '.join(names)}",
+    )
+
+
+def _method(told: dict[str, Any]) -> Method:
+    """A method whose messages are plain objects."""
+    name = told["name"]
+    response = None if told.get("response") is None else Any
+    bound = Options(idempotent=bool(told.get("idempotent")))
+    return Method(name, name, Kind(told["kind"]), Any, response, _nothing, bound)
+
+
+def _nothing() -> None:
+    """Stands where a method's own function would."""
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[-_]", name))
