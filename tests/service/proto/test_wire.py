@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headgate.kit.controls.faults import InvalidArgument, OutOfRange
+from headgate.service import Service, Struct, rpc
 from headgate.service.proto.mapping import schema_of
 from headgate.service.proto.wire import Wire
 from tests.service.proto.shop import (
@@ -274,3 +275,36 @@ def test_no_bytes_are_more_than_wrong(changes, cut):
     except InvalidArgument as fault:
         found = fault
     assert isinstance(found, Everything) or found.violations or found.code == "malformed_message"
+
+
+class Nullable(Struct):
+    """All of it must be sent, and may be None."""
+
+    text: str | None
+    many: list[int] | None
+    way: Cash | Transfer | None
+    child: Item | None
+    mixed: int | str | None
+
+
+class Nulls(Service, name="nulls", public=True):
+    """Sends what may be None."""
+
+    @rpc
+    async def echo(self, value: Nullable) -> Nullable:
+        """The same."""
+        return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Nullable(None, None, None, None, None),
+        Nullable("", [], Cash(0), Item("a"), 0),
+    ],
+)
+def test_what_must_be_there_may_be_none(value):
+    """A field without a default that is None comes back as None, apart from zero."""
+    contract = Nulls.contract()
+    codec = Wire([schema_of(contract)]).request(contract, contract.methods["Echo"])
+    assert codec.decode(codec.encode(value)) == value

@@ -153,9 +153,10 @@ class Readers:
     def _take(self, field: Field) -> Take:
         name, key, shape = field.name, field.key, field.shape
         if isinstance(shape, OneOf):
-            return self._choice(name, key, shape)
+            return self._choice(name, key, shape, nullable=field.nullable)
         convert = self._convert(shape)
         pull = attrgetter(name)
+        nullable = field.nullable
         if isinstance(shape, Repeated | MapOf) or not (field.presence or _has_presence(shape)):
             zero = 0 if isinstance(shape, EnumRef) and 0 not in shape.enum.members else ""
             silent = isinstance(shape, EnumRef | Scalar)
@@ -170,16 +171,20 @@ class Readers:
         def take_present(found: Any, row: dict[str, Any]) -> None:
             if found.HasField(name):
                 row[key] = convert(pull(found))
+            elif nullable:
+                row[key] = None
 
         return take_present
 
-    def _choice(self, name: str, key: str, shape: OneOf) -> Take:
+    def _choice(self, name: str, key: str, shape: OneOf, *, nullable: bool) -> Take:
         by_name = {each.name: self.of(each.message) for each in shape.members}
 
         def take(found: Any, row: dict[str, Any]) -> None:
             member = found.WhichOneof(name)
             if member is not None:
                 row[key] = by_name[member](getattr(found, member))
+            elif nullable:
+                row[key] = None
 
         return take
 

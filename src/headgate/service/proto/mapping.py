@@ -189,7 +189,8 @@ class _Translation:
                 shape = self._wrapped(owner, label, members[0])
         presence = optional or has_default or isinstance(shape, MessageRef | OneOf)
         presence = presence and not isinstance(shape, Repeated | MapOf)
-        return Field(name, 0, shape, told.name, told.encode_name, presence, unset, description)
+        nullable = optional and told.required and not _is_json(members)
+        return Field(name, 0, shape, told.name, told.encode_name, presence, unset, description, nullable)
 
     def _member(self, field: str, info: Any, owner: Message) -> Member:
         reference = self._record(info)
@@ -293,6 +294,7 @@ def _numbered(field: Field, given: Mapping[str, int]) -> Field:
         field.presence,
         field.unset,
         field.description,
+        field.nullable,
     )
 
 

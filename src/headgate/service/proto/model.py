@@ -122,6 +122,8 @@ class Field:
     unset: bool = False
     """Whether its value may be msgspec.UNSET."""
     description: str = ""
+    nullable: bool = False
+    """Whether it must be there and may be None: what is absent is None then, not missing."""
 
     @property
     def is_optional(self) -> bool:
