@@ -1,5 +1,6 @@
 """Tools over streamable HTTP: both eras of the protocol, calls, faults, and who may not."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -225,3 +226,28 @@ async def test_results_are_what_tools_promise() -> None:
 
     assert tools[0]["outputSchema"]["required"] == ["reader", "amount"]
     assert tools[1]["outputSchema"]["properties"] == {"result": {"type": "integer"}}
+
+
+async def test_a_caller_who_leaves_ends_the_call() -> None:
+    """When the connection is closed the tool is cancelled, and nothing is sent any more."""
+    wire = McpWire(host([Shop()]))
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "shop_wait"}}
+    told = [{"type": "http.request", "body": json.dumps(message).encode()}, {"type": "http.disconnect"}]
+    sent: list[Any] = []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/mcp",
+        "headers": [(b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+    }
+
+    async def receive() -> Any:
+        return told.pop(0) if told else await asyncio.Event().wait()
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    await asyncio.wait_for(wire(scope, receive, send), 5)
+
+    assert sent == []
