@@ -22,7 +22,7 @@ then every wire and subscription is drained under one grace, the services are st
 """
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, Final, TypeVar, get_args, get_origin
@@ -54,6 +54,7 @@ from headgate.service.service import Service, dependencies_of
 from headgate.service.settings import ServiceSettings
 
 S = TypeVar("S", bound=Service)
+Options = Mapping[str, Any]
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -63,9 +64,9 @@ class App:
 
     `roles` are what guards know of roles; `middleware` runs round every method, `named` may be asked for by name;
     `provide` are dependencies by type; `authenticators`, `rules` and `more` go to the kit; `extra` are applications
-    by the prefix of their paths; `clients` are options of the clients that services get; `clock` is that of what is
-    kept. A `registry` and a `broker` that are given are their owner's to close; without them they are the settings',
-    and without these events stay in this process.
+    by the prefix of their paths; `clients` are options of the clients that services get, or what gives them for each
+    service; `clock` is that of what is kept. A `registry` and a `broker` that are given are their owner's to close;
+    without them they are the settings', and without these events stay in this process.
     """
 
     def __init__(
@@ -83,12 +84,17 @@ class App:
         more: Iterable[Control] = (),
         health: Health | None = None,
         extra: Mapping[str, ASGIApp] | None = None,
-        clients: Mapping[str, Any] | None = None,
+        clients: Options | Callable[[type[Service]], Options] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         for each in services:
             if not isinstance(each, Service):
                 raise InvalidArgument(f"{each!r} is no service", code="invalid_service", hint="App(Orders())")
+        self._told: dict[str, Any] = {
+            "settings": settings, "roles": roles, "middleware": middleware, "named": named, "provide": provide,
+            "registry": registry, "broker": broker, "authenticators": authenticators, "rules": rules, "more": more,
+            "health": health, "extra": extra, "clients": clients, "clock": clock,
+        }  # fmt: skip
         self.settings = settings = settings if settings is not None else ServiceSettings.load()
         self.health = health or Health()
         self.process = process_name(settings)
@@ -118,18 +124,23 @@ class App:
         self._registry = registry
         self._broker = broker
         self._extra = dict(extra or {})
-        self._clients = dict(clients or {})
+        options: Options = {} if clients is None or callable(clients) else clients
+        self._clients = clients if callable(clients) else lambda _service: options
+
+    def like(self, **changes: Any) -> "App":
+        """An application of the same services that was told the same, but for `changes`."""
+        return App(*(each.service for each in self.hosted), **{**self._told, **changes})
 
     @cached_property
     def asgi(self) -> ASGIApp:
         """HTTP and WebSockets for any ASGI server; its lifespan begins and ends all that needs no port."""
         shell = self._assembled().shell
-        shell.lifespan = Background(lambda: self._parts(self._opened()), self.settings.shutdown_grace)
+        shell.lifespan = Background(lambda: self.parts(self._opened()), self.settings.shutdown_grace)
         return shell
 
     def serving(self) -> Serving:
         """Everything, ready to be started once: services, wires, registration."""
-        return self._running().serving
+        return self.running().serving
 
     async def serve(self) -> int:
         """Serve until SIGTERM or SIGINT. Returns the exit code."""
@@ -149,7 +160,7 @@ class App:
     @asynccontextmanager
     async def started(self) -> AsyncIterator[Running]:
         """Serve on free ports of this machine, until the block ends."""
-        running = self._running(free_ports=True)
+        running = self.running(free_ports=True)
         await running.serving.start()
         try:
             yield running
@@ -157,7 +168,8 @@ class App:
             await running.aclose()
             await running.serving.stop()
 
-    def _running(self, *, free_ports: bool = False) -> Running:
+    def running(self, *, free_ports: bool = False) -> Running:
+        """What `serving` gives, and where it answers once it is started."""
         assembly = self._assembled(**({"host": LOOPBACK, "port": 0} if free_ports else {}))
         serving = self.kit.serving(assembly.shell, assembly.rpc)
         servers = [part for part in serving.parts if isinstance(part, HttpServer)]
@@ -166,7 +178,7 @@ class App:
                 server.host, server.port = LOOPBACK, 0
         running = Running(serving, servers[-1], assembly.rpc, self.settings)
         registry = self._opened()
-        inner = self._parts(registry)
+        inner = self.parts(registry)
         serving.parts[:0] = [part for part in inner if isinstance(part, Connected | Hosting)]
         serving.parts += [part for part in inner if part not in serving.parts]
         if registry is not None:
@@ -188,8 +200,8 @@ class App:
             return self._registry
         return registry_from(self.settings.registry.get_secret_value())
 
-    def _parts(self, registry: Registry | None) -> list[Part]:
-        """The parts without ports, and what services are given only now because it is closed at the end."""
+    def parts(self, registry: Registry | None) -> list[Part]:
+        """What begins and ends without a port. Services are given now what is closed with them: clients, broker."""
         settings, held = self.settings, self._given_late(registry, broker := self._broker_now())
         parts: list[Part] = [
             Connected(broker, close=broker is not self._broker),
@@ -226,7 +238,7 @@ class App:
         """A client of the service that a dependency names. Raises FailedPrecondition (`nowhere_to_call`)."""
         wanted = _called(kind)
         if registry is not None:
-            return Client(wanted, registry=registry, **self._clients)
+            return Client(wanted, registry=registry, **self._clients(wanted))
         here = [each for each in self.hosted if each.contract.name == wanted.declared.name]
         if not here:
             raise FailedPrecondition(
@@ -234,7 +246,7 @@ class App:
                 code="nowhere_to_call",
                 hint="set `registry`, or host it here, or give a client in `provide`",
             )
-        return Client(wanted, local=here, **self._clients)
+        return Client(wanted, local=here, **self._clients(wanted))
 
 
 def _late(services: Iterable[Service], given: Mapping[Any, Any]) -> list[tuple[Service, str, Any]]:

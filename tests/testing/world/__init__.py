@@ -1,0 +1,1 @@
+"""Worlds: whole systems on a virtual clock."""
