@@ -139,7 +139,9 @@ def read(path: Path) -> Document:
     if services is None and isinstance(document, dict):
         services = {}
     if not isinstance(services, dict):
-        raise _invalid(path, "it is no object with 'services'", [Violation("", "an object with 'services' is wanted")])
+        raise _invalid(
+            path, "an object with 'services' is wanted", [Violation("", "an object with 'services' is wanted")]
+        )
     wrong = [
         Violation(f"/services/{_escape(name)}", "a list of instances is wanted")
         for name, listed in services.items()

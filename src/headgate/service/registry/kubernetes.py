@@ -15,7 +15,6 @@ Source: Kubernetes API reference, Service v1 and EndpointSlice discovery.k8s.io/
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -157,8 +156,7 @@ class _Source:
         finally:
             for task in tasks:
                 task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _instances(self) -> tuple[Instance, ...]:
         slices: dict[str, list[Any]] = {}

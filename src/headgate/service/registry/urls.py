@@ -119,14 +119,11 @@ _MAKERS: Final[Mapping[str, Callable[[str, SplitResult, Shared], BaseRegistry]]]
 
 
 def _read(url: str, parts: SplitResult, known: Mapping[str, Read]) -> dict[str, Any]:
-    from headgate.kit.controls.validation import did_you_mean
-
     told: dict[str, Any] = {}
     wrong: list[Violation] = []
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
-            hint = did_you_mean(name, list(known)) or "it takes none"
-            wrong.append(Violation(f"/query/{name}", f"unknown parameter '{name}'", hint))
+            wrong.append(_unknown(name, list(known)))
         elif name in told:
             wrong.append(Violation(f"/query/{name}", "is given twice", "join several by commas"))
         else:
@@ -137,6 +134,15 @@ def _read(url: str, parts: SplitResult, known: Mapping[str, Read]) -> dict[str, 
     if wrong:
         raise _invalid(url, "; ".join(each.message for each in wrong), violations=wrong)
     return told
+
+
+def _unknown(name: str, known: list[str]) -> Violation:
+    # pydantic comes with it, which nobody waits for whose URL is right.
+    from headgate.kit.controls.validation import did_you_mean
+
+    return Violation(
+        f"/query/{name}", f"unknown parameter '{name}'", did_you_mean(name, known) if known else "it takes none"
+    )
 
 
 def _list(text: str) -> tuple[str, ...]:

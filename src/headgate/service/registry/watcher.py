@@ -92,7 +92,7 @@ class Watcher:
             await self._source.aclose()
 
     async def _run(self) -> None:
-        while True:
+        while not self._closed:
             after, self._well_since = None, None
             try:
                 async with aclosing(self._source.follow()) as answers:  # type: ignore[type-var]
