@@ -10,7 +10,6 @@ One limiter, one set of keys, one registry of metrics: a caller's budget is the 
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from copy import copy
@@ -29,7 +28,7 @@ from headgate.kit.controls.call import OVER_HTTP, Control, Pipeline
 from headgate.kit.controls.certificates import certificate_of_scope
 from headgate.kit.controls.faults import FailedPrecondition, NotFound
 from headgate.kit.controls.identity import Authenticator
-from headgate.kit.current import CURRENT, current_call
+from headgate.kit.current import CURRENT, current_call, outgoing_headers, remaining_time
 from headgate.kit.hardening import (
     MEBIBYTE,
     HardeningSettings,
@@ -316,25 +315,6 @@ def http_limits(settings: ServeSettings) -> HttpLimits:
     """How much one HTTP connection may take."""
     size = settings.max_body_size if isinstance(settings, WebSettings) else 0
     return HttpLimits(keep_alive_seconds=settings.keep_alive_timeout, websocket_bytes=size or MEBIBYTE)
-
-
-def outgoing_headers() -> dict[str, str]:
-    """What a call to others passes on of the call being served: its id and its trace."""
-    call = current_call()
-    if call is None:
-        return {}
-    headers = {"x-request-id": call.request_id}
-    if call.trace is not None:
-        headers["traceparent"] = call.trace.traceparent
-        if call.trace.state:
-            headers["tracestate"] = call.trace.state
-    return headers
-
-
-def remaining_time() -> float | None:
-    """Seconds left of the call being served; None without a deadline."""
-    call = current_call()
-    return None if call is None or call.deadline is None else call.deadline - time.monotonic()
 
 
 def undated_context() -> Context:

@@ -2,7 +2,7 @@
 
 | protocol | before | after |
 | --- | --- | --- |
-| http | RFC 9457 problem | `event: error` in an event stream, else nothing: the connection is cut |
+| http | RFC 9457 problem | `event: error` in an event stream, `LAST_WORDS` in others, else the connection is cut |
 | grpc-web | HTTP 200, `grpc-status` in the headers, no body ("trailers-only") | a frame of trailers |
 | connect, unary | HTTP status and Connect's error JSON | nothing |
 | connect, streaming | HTTP 200 and the end-of-stream message | the end-of-stream message |
@@ -38,10 +38,20 @@ def refusal(call: Call, fault: Fault) -> Rendered:
     return _REFUSALS.get(call.protocol, _problem)(call, fault)
 
 
+LAST_WORDS: Final = "last_words"
+"""Under this name a call keeps how its application ends a stream of a form of its own."""
+
+LastWords = Callable[[Fault], bytes]
+"""The bytes that end a stream with a fault, wherever it is broken off between two parts of the body."""
+
+
 def last_words(call: Call, fault: Fault, headers: Headers, last: bytes) -> bytes | None:
     """What ends a begun answer with these headers, whose latest part was `last`; None when it must be cut off."""
     if any(name in _FIXED for name, _ in headers):
         return None
+    own: LastWords | None = call.kept(LAST_WORDS)
+    if own is not None:
+        return own(fault)
     kind = next((value for name, value in headers if name == b"content-type"), b"")
     if call.protocol == "grpc-web":
         frame = _frame(_TRAILERS, b"".join(b"%b: %b\r\n" % pair for pair in _grpc_trailers(fault)))

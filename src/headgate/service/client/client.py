@@ -73,7 +73,7 @@ class Client(Generic[S]):
         clock: Callable[[], float] = time.monotonic,
         randomness: Callable[[], float] = random.random,
     ) -> None:
-        from headgate.kit.kit import outgoing_headers, remaining_time
+        from headgate.kit.current import outgoing_headers, remaining_time
 
         self.contract = service.contract()
         self.policy = policy or ClientPolicy()

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 
+from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit
 from headgate.kit.serve.http import HttpServer
 from headgate.service.codecs import END, ERROR, EVENTS, FRAMES, LINES, NEXT, STREAMS, Stream
@@ -169,6 +170,17 @@ async def test_deadline(http):
     answer = await http.get("/forever", headers=headers)
     assert [kind for kind, _ in frames(LINES, answer.content)] == [NEXT, ERROR]
     assert json.loads(answer.content.splitlines()[1])["error"]["code"] == "request_timeout"
+
+
+@FORMS
+async def test_what_the_kit_ends_is_told_in_the_form_of_the_stream(wire, form):
+    """A stream that says nothing for too long ends with a fault of its own form, though it is the kit that ends it."""
+    shell = Kit(HardeningSettings(idle_timeout=0.1)).harden(wire)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(shell), base_url="http://t") as http:
+        answer = await http.get("/forever", headers={"accept": form.media_type})
+    (_, book), (kind, document) = frames(form, answer.content)
+    assert book == 1
+    assert (kind, document["code"]) == (ERROR, "request_timeout")
 
 
 @pytest.fixture(params=["uvicorn", "granian", "hypercorn"])

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 from headgate.kit.asgi.problems import tell
+from headgate.kit.asgi.refusals import LAST_WORDS
 from headgate.kit.controls.call import Call
 from headgate.kit.controls.faults import Fault
 from headgate.service.codecs import END, ERROR, NEXT, Stream
@@ -22,6 +23,8 @@ from headgate.service.transports.http.outlet import Outlet
 async def stream(operation: Operation, request: Any, call: Call, frames: Stream, outlet: Outlet) -> None:
     """Send all that a method gives."""
     responses: Any = None
+    # Whoever ends the call from outside, when it idles or the server stops, ends it in this stream's form.
+    call.keep(LAST_WORDS, lambda fault: frames.frame(ERROR, _document(fault, call, frames)))
     limit = asyncio.timeout(seconds_left(call))
     try:
         try:
@@ -57,4 +60,8 @@ def _told(error: Exception, call: Call, frames: Stream) -> bytes:
     fault = error if isinstance(error, Fault) else defect()
     tell(fault, error)
     call.fault, call.code = fault, fault.kind
+    return _document(fault, call, frames)
+
+
+def _document(fault: Fault, call: Call, frames: Stream) -> bytes:
     return encoded_document(fault_document(fault, call), frames.codec)
