@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 
 from headgate.kit.hardening import HardeningSettings
-from headgate.service.docs import docs_routes, openapi
+from headgate.service.docs import McpWire, docs_routes, openapi
 from headgate.service.host import host
 from headgate.service.transports.http import HttpWire
 from tests.service.docs.shop import Shop
@@ -81,6 +82,24 @@ async def test_documents_are_found_below_a_prefix() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as client:
         assert (await client.get("/api/openapi.json")).status_code == 200
         assert (await client.get("/api/docs/page.css")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/mcp"])
+async def test_there_is_nothing_for_sockets(path: str) -> None:
+    """A WebSocket at the page or the tools is refused."""
+    hosted = host([Shop()])
+    wire = HttpWire(hosted, extra={"/docs": docs_routes([Shop.contract()]), "/mcp": McpWire(hosted)})
+    sent: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(event: Any) -> None:
+        sent.append(event["type"])
+
+    await wire({"type": "websocket", "path": path, "headers": [], "client": None}, receive, send)
+
+    assert sent == ["websocket.close"]
 
 
 def test_the_gate_of_the_kit_knows_the_page() -> None:

@@ -89,7 +89,10 @@ class McpWire:
         self._most_bytes = max_body_size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request. There is nothing here for sockets."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
         call = shells_call(scope)
         if call is not None:
             await self._serve(call, receive, send)

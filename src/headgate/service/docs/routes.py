@@ -65,7 +65,10 @@ class Docs:
         self._made: dict[str, _Served] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Serve one request."""
+        """Serve one request. There is nothing here for sockets."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
         call = shells_call(scope) or own_call(scope)
         head = call.method == "HEAD"
         if call.path.endswith(f"{PAGE}/"):  # what the page refers to is found from /docs alone
