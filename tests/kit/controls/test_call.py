@@ -7,6 +7,8 @@ import pytest
 
 from headgate.kit.controls.call import Answer, Call, Control, MutableHeaders, Pipeline, Protocol
 from headgate.kit.controls.faults import NotFound, PermissionDenied
+from headgate.kit.hardening import HardeningSettings
+from headgate.kit.kit import Kit
 from tests.kit.controls.calls import call_of
 
 
@@ -112,3 +114,21 @@ def test_calls_share_nothing() -> None:
     one, other = call_of(), call_of()
     one.keep("slot", 1)
     assert (one.kept("slot"), other.kept("slot")) == (1, None)
+
+
+def test_who_takes_part_where_there_is_no_http() -> None:
+    """Over sockets, NATS and within the process all take part but those that read or write what only HTTP has."""
+    settings = HardeningSettings(
+        trusted_proxies=("10.0.0.0/8",),
+        trusted_hosts=("api.example",),
+        cors_allowed_origins=("https://shop.example",),
+        api_key="a=" + "k" * 20,
+        audit_log="stderr",
+    )
+    kit = Kit(settings)
+    names = {each.name for each in kit.controls}
+    for protocol in ("socket", "nats", "local"):
+        taking_part = {each.name for each in kit.controls if protocol in each.protocols}
+        assert {"measure", "request_ids", "deadline", "rate_limit", "concurrency", "identity", "access"} <= taking_part
+        assert {"access_log", "audit"} <= taking_part
+        assert names - taking_part == {"proxies", "probes", "hosts", "docs", "cors", "security_headers"}

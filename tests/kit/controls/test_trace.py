@@ -47,6 +47,16 @@ def test_an_rpc_span(protocol, system, code):
     assert "http.request.method" not in told
 
 
+@pytest.mark.parametrize(("protocol", "carried"), [("socket", "websocket"), ("nats", "nats"), ("local", None)])
+def test_a_span_of_a_services_own_wires(protocol, carried):
+    """Calls over WebSockets and NATS, and within the process, are RPCs; a span says what carried them."""
+    call = ended("POST", "/shop.Orders/Get", protocol, route="/shop.Orders/Get", status=404, code="NOT_FOUND")
+    found = attributes(call)
+    assert span_name(call) == found["rpc.method"] == "shop.Orders/Get"
+    assert (found["rpc.system.name"], found.get("network.protocol.name")) == ("headgate", carried)
+    assert "http.request.method" not in found
+
+
 def test_names_are_never_what_a_caller_chose():
     """Unknown paths, methods and RPCs do not become names of spans."""
     assert span_name(ended(path="/nobody/knows")) == "GET"

@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Iterable
 from typing import ClassVar, Final, Protocol
 
 from headgate.kit.controls.access import GRPC_HEALTH, Paths
-from headgate.kit.controls.call import Call, Control, MaybeVerdict, MutableHeaders
+from headgate.kit.controls.call import OVER_HTTP, Call, Control, MaybeVerdict, MutableHeaders
 from headgate.kit.controls.faults import Fault, Unauthenticated
 from headgate.kit.controls.principal import Principal
 
@@ -147,7 +147,7 @@ class Identity(Control):
     def respond(self, call: Call, headers: MutableHeaders) -> None:
         """Say with `WWW-Authenticate` what would be accepted, when the answer is 401."""
         fault = call.fault
-        if fault is None or fault.kind != "UNAUTHENTICATED" or call.protocol == "grpc":
+        if fault is None or fault.kind != "UNAUTHENTICATED" or call.protocol not in OVER_HTTP:
             return
         if any(name == CHALLENGE for name, _ in headers):
             if not call.refused_by:

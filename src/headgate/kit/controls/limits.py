@@ -19,7 +19,7 @@ from ipaddress import IPv6Address
 from typing import ClassVar, Final
 
 from headgate.kit.controls.access import GRPC_HEALTH
-from headgate.kit.controls.call import Call, Control, MutableHeaders
+from headgate.kit.controls.call import OVER_HTTP, Call, Control, MutableHeaders
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
 from headgate.kit.controls.rate import Charge, Decision, Decisions, Quota, Rate, Store
 
@@ -120,8 +120,8 @@ class RateLimit(Control):
             call.keep(TOKENS, (self._store, self._tokens, key))
 
     def respond(self, call: Call, headers: MutableHeaders) -> None:
-        """Tell the caller what is left; over native gRPC only refusals tell, with RetryInfo, as its clients expect."""
-        if not self._headers or call.protocol == "grpc":
+        """Tell the caller what is left; where HTTP is not spoken only refusals tell, with when to come again."""
+        if not self._headers or call.protocol not in OVER_HTTP:
             return
         decisions: Decisions | None = call.kept(self.name)
         if decisions is None:

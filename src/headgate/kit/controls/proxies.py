@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import ClassVar, Final, Literal
 
-from headgate.kit.controls.call import Call, Control
+from headgate.kit.controls.call import OVER_HTTP, Call, Control, Protocol
 
 Address = IPv4Address | IPv6Address
 
@@ -36,6 +36,8 @@ class TrustedProxies(Control):
     """Tells clients from proxies. `header` is the one the proxies write."""
 
     name: ClassVar[str] = "proxies"
+    protocols: ClassVar[frozenset[Protocol]] = OVER_HTTP | {"grpc"}
+    """Nobody forwards the others: their headers are their callers' own."""
 
     def __init__(
         self, networks: Iterable[str], header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"

@@ -16,7 +16,15 @@ from headgate.kit.controls.redaction import redact_text, remembering
 Value = str | int | bool
 
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
-_SYSTEMS: Final = {"grpc": "grpc", "grpc-web": "grpc", "connect": "connectrpc"}
+_SYSTEMS: Final = {
+    "grpc": "grpc",
+    "grpc-web": "grpc",
+    "connect": "connectrpc",
+    "socket": "headgate",
+    "nats": "headgate",
+    "local": "headgate",
+}
+_CARRIED_BY: Final = {"socket": "websocket", "nats": "nats"}
 _SERVER_ERRORS: Final = frozenset(
     ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 )
@@ -77,6 +85,8 @@ def attributes(call: Call) -> dict[str, Value]:
         found["rpc.system.name"] = _SYSTEMS[call.protocol]
         found["rpc.method"] = call.route.removeprefix("/") or "_OTHER"
         found["rpc.response.status_code"] = call.code.lower() if call.protocol == "connect" else call.code
+        if call.protocol in _CARRIED_BY:
+            found["network.protocol.name"] = _CARRIED_BY[call.protocol]
     else:
         _add_http(call, found)
     if call.peer:
