@@ -7,10 +7,10 @@ INPUTS := pyproject.toml constraints.txt
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench soak clean
+.PHONY: help up test check bench soak test-consul test-kube clean
 
 help: ## show this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.run: $(INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,7 +29,7 @@ up: $(VENV)/.run ## install, then run the whole platform here (Ctrl-C stops it)
 	@exec $(BIN)/headgate up $(ARGS)
 
 test: $(VENV)/.dev ## install, then run the whole test suite
-	@$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not soak and not consul and not kube' $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy and import-linter
 	@$(BIN)/ruff check .
@@ -42,6 +42,12 @@ bench: $(VENV)/.dev ## run the benchmarks (ONLY=gateway for those named gateway_
 
 soak: $(VENV)/.dev ## the long tests that make test leaves out
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+test-consul: $(VENV)/.dev ## the registry's tests on a real Consul, fetched from Debian when absent
+	@tests/real/consul.sh $(BIN)/python -m pytest -m consul -n 0 tests/service/registry $(ARGS)
+
+test-kube: $(VENV)/.dev ## the same on a real Kubernetes API server, built once in some minutes
+	@tests/real/kube.sh $(BIN)/python -m pytest -m kube -n 0 tests/service/registry $(ARGS)
 
 clean: ## remove the virtualenv and caches (keeps .headgate/, your data)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist
