@@ -143,14 +143,15 @@ def test_every_control_is_listed():
         "timeout_header",
     )
     assert found["probes"].protocols == {"http"}
-    assert found["access_log"].settings == ("access_log",)
+    assert found["access_log"].settings == ("redact_names", "redact_patterns", "access_log")
     assert all(each.does.endswith(".") for each in listed())
 
 
 def test_the_page_of_controls():
     """Each row has its number, name, sentence, phases, protocols and settings."""
     does = "The client behind trusted proxies: its address and whether it came by HTTPS."
-    row = f"| 3 | `proxies` | {does} | identify | all | `trusted_proxies`, `forwarded_header` |"
+    protocols = "connect, grpc, grpc-web, http, websocket"
+    row = f"| 3 | `proxies` | {does} | identify | {protocols} | `trusted_proxies`, `forwarded_header` |"
     assert row in controls_page()
 
 
