@@ -182,17 +182,6 @@ async def test_refusals_are_outages(kube, registry, status):
     await seen(watch, lambda each: not each.stale)
 
 
-async def test_closing_in_midst_of_failures(kube):
-    """A registry is closed at once, whatever is going wrong at that moment."""
-    kube.fail("/", status=500)
-    for turn in range(20):
-        registry = client(kube)
-        await registry.get("orders")
-        for _ in range(turn):
-            await asyncio.sleep(0)
-        await asyncio.wait_for(registry.aclose(), 5)
-
-
 async def test_missing_rights_name_the_role(kube, registry):
     """Who may not read is told which rights are needed."""
     kube.fail("/api/v1", status=403, text={"message": 'services is forbidden: User "x" cannot list'})

@@ -1,6 +1,7 @@
 """Tests of what watchers share, on sources that do what the test says."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -165,3 +166,29 @@ async def test_the_last_snapshot_outlives_its_watcher(closing):
     registry.tell(Unavailable("down"))
     snapshot = await registry.get("orders")
     assert (snapshot.generation, snapshot.instances, snapshot.stale) == (1, (A,), True)
+
+
+class Stubborn(Scripted):
+    """Swallows that it was cancelled while it cleans up, as libraries do."""
+
+    async def follow(self) -> AsyncIterator[Answer]:
+        try:
+            async for answer in super().follow():
+                yield answer
+        finally:
+            self.queue.put_nowait(Answer(()))
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+
+
+async def test_closing_waits_for_no_clean_up():
+    """A source that swallows being cancelled while it cleans up keeps no watcher alive."""
+    registry = Stubborn()
+    registry.aclose = _nothing
+    registry.tell(Answer((A,)), Unavailable("down"))
+    watch = registry.watch("orders")
+    await anext(watch)
+    await asyncio.sleep(0)
+    (watcher,) = registry._watchers.values()
+    await asyncio.wait_for(watcher.aclose(), 5)
+    assert await watcher.after(None) is None
