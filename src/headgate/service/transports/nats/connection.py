@@ -175,6 +175,8 @@ class Connection(Client):
 
     def _tick(self) -> None:
         self._ticking = False
+        if not self._pending:
+            return
         queue = self._flush_queue
         if queue is not None and queue.empty() and self.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())

@@ -66,6 +66,16 @@ class _Method:
         self.waiting: deque[Message] = deque()
 
 
+class _Running:
+    """A call under way, and its task."""
+
+    __slots__ = ("message", "task")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.task: asyncio.Task[None] | None = None
+
+
 class NatsWire:
     """See the module. `options` are those of nats-py's `connect`, such as `tls`, `user_credentials` or `token`.
 
@@ -99,6 +109,7 @@ class NatsWire:
         self._methods: dict[str, _Method] = {}
         self._subscriptions: list[Subscription] = []
         self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
 
     @property
@@ -114,7 +125,7 @@ class NatsWire:
     async def start(self) -> None:
         """Answer."""
         await self.bind()
-        connection = self._bound()
+        connection, self._loop = self._bound(), asyncio.get_running_loop()
         await self._streams.start(connection)
         for route in self._conduct.routes.values():
             method = self._methods[route.subject] = _Method(route, self.discovery.tallies[route.subject])
@@ -167,6 +178,7 @@ class NatsWire:
                 break
             await asyncio.wait(tasks, timeout=left)
         self._refuse_waiting()
+        await asyncio.sleep(0)  # who is cancelled before its first step answers nothing
         for task in (tasks := self._under_way()):
             task.cancel("serving ends")
         if tasks:
@@ -200,16 +212,22 @@ class NatsWire:
             self._refuse(message, fault)
 
     def _begin(self, method: _Method, message: Message) -> None:
-        task = asyncio.create_task(self._serve(method, message))
-        method.running.add(task)
-        task.add_done_callback(partial(self._next, method))
+        call = _Running(message)
+        # Without the detour through `create_task` and a callback: this is done for every call.
+        call.task = asyncio.Task(self._run(method, call), loop=self._loop)
+        method.running.add(call.task)
 
-    def _next(self, method: _Method, task: "asyncio.Task[None]") -> None:
-        method.running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a call broke its wire", exc_info=error)
-        if method.waiting and self._connection is not None:
-            self._begin(method, method.waiting.popleft())
+    async def _run(self, method: _Method, call: "_Running") -> None:
+        try:
+            await self._serve(method, call.message)
+        except Exception:  # noqa: BLE001 - outermost
+            _log.exception("a call broke its wire")
+        finally:
+            if call.task is not None:
+                method.running.discard(call.task)
+                call.task = None
+            if method.waiting and self._connection is not None:
+                self._begin(method, method.waiting.popleft())
 
     async def _serve(self, method: _Method, message: Message) -> None:
         began = time.perf_counter_ns()

@@ -185,14 +185,16 @@ class _Link:
         self.calling.lost()
 
     async def _read(self) -> None:
+        from websockets.exceptions import ConnectionClosed
+
         form = self._form
         try:
             async for raw in self._connection:
                 self.calling.receive(form.decode(raw))
                 if self._retired is not None and not self.calling.session.calls:
                     break
-        except Fault:
-            pass  # it breaks the protocol: as good as gone
+        except (Fault, ConnectionClosed):
+            pass  # gone, or as good as gone for it breaks the protocol
         finally:
             self.closed = True
             self.calling.lost()
