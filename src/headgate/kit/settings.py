@@ -201,11 +201,16 @@ def is_secret(info: FieldInfo) -> bool:
 
 
 def groups_of(settings: type[Settings]) -> Iterator[tuple[type[Settings], list[str]]]:
-    """The classes that declare the fields, what is common to most of them first, each with its own fields."""
+    """The classes that declare the fields, what is common to most of them first, each with its own fields.
+
+    A field that a class below declares anew, with another default, stays where it was declared first.
+    """
     groups = [group for group in settings.__mro__ if issubclass(group, Settings)]
+    listed: set[str] = set()
     for group in sorted(groups, key=lambda each: len(each.__mro__)):
         declared = get_annotations(group)
-        mine = [name for name in settings.model_fields if name in declared]
+        mine = [name for name in settings.model_fields if name in declared and name not in listed]
+        listed.update(mine)
         if mine:
             yield group, mine
 
