@@ -111,6 +111,16 @@ def test_contract_never_written(project):
     assert (done.returncode, "contract check --update" in done.stderr) == (1, True)
 
 
+def test_target_that_raises(project):
+    """A module that raises is said to, with the place."""
+    folder = project("service")
+    (folder / "src" / "hello" / "api.py").write_text("\nraise RuntimeError('no store')\n")
+    done = spawned("contract", "check", cwd=folder)
+    assert done.returncode == 1
+    assert "cannot be imported: RuntimeError: no store" in done.stderr
+    assert "api.py, line 2" in done.stderr
+
+
 def test_target_that_is_none(projects):
     """A target that cannot be imported is usage, and says what was not there."""
     for target in ("nowhere:Hello", "hello.api:Nobody", "hello.api:Greeting"):

@@ -1,20 +1,26 @@
 """What `MODULE:NAME` stands for: an application, services, contracts.
 
-app_of("hello.app:app")                 # an App; a Service, its class, or a function without arguments make one
-contracts_of("hello.app:app", paths)    # of all services of it; of a class nothing but the class is needed
+    app_of("hello.app:app")                 # an App; a Service, its class, or a function without arguments make one
+    contracts_of("hello.app:app", paths)    # of all services of it; of a class nothing but the class is needed
 
-InvalidArgument
-└── invalid_target      there is no such module or name, or it is something else
+Modules are imported into this process.
+
+    InvalidArgument
+    └── invalid_target      there is no such module or name, or it is something else
+    FailedPrecondition
+    └── target_failed       its modules raise something; only where contracts are asked for
 """
 
 import importlib
+import inspect
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headgate.kit.controls.faults import InvalidArgument
+from headgate.kit.controls.faults import FailedPrecondition, Fault, InvalidArgument
 from headgate.service.contract import Contract
 from headgate.service.service import Service
 
@@ -46,7 +52,7 @@ def app_of(target: str) -> "App":
     from headgate.service.app import App
 
     found = load(target)
-    if callable(found) and not isinstance(found, App | Service):
+    if inspect.isfunction(found) or (isinstance(found, type) and issubclass(found, Service)):
         found = found()
     if isinstance(found, Service):
         found = App(found)
@@ -68,7 +74,7 @@ def contracts_of(target: str, paths: Iterable[Path] = ()) -> list[Contract]:
         if not classes:
             raise _invalid(target, "the module has no service", "MODULE:NAME")
         return [each.contract() for each in classes]
-    if not hasattr(found, "hosted") and callable(found):
+    if inspect.isfunction(found):
         found = found()
     hosted = getattr(found, "hosted", None)
     if hosted is None:
@@ -96,10 +102,24 @@ def contracts_in(targets: Sequence[str], directory: Path) -> Iterator[Found]:
         named = [(each.target, each.paths, each.contracts) for each in load_workspace(root).ordered()]
     seen: set[str] = set()
     for target, paths, folder in named:
-        for each in contracts_of(target, paths):
+        for each in _contracts(target, paths):
             if each.name not in seen:
                 seen.add(each.name)
                 yield Found(each, folder / f"{each.name}.lock")
+
+
+def _contracts(target: str, paths: Iterable[Path]) -> list[Contract]:
+    try:
+        return contracts_of(target, paths)
+    except Fault:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise FailedPrecondition(
+            f"'{target}' cannot be imported: {type(error).__name__}: {error}"[:1_000],
+            code="target_failed",
+            hint=f"see {last.filename}, line {last.lineno}",
+        ) from error
 
 
 def _invalid(target: str, message: str, hint: str = "") -> InvalidArgument:
