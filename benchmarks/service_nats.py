@@ -3,7 +3,8 @@
 Each server is a process of its own and answers a JSON order with the same. Callers are in another process, each with
 the library's own client, typed both ways; rounds are short and take turns; the figure is the median over the rounds of
 Headgate's rate by the better of the other two in that round. `kit` is the same service behind all controls of the kit.
-What the servers do by themselves is measured too: under one and the same load generator.
+What the servers do by themselves is measured too, under one and the same load generator; and calls whose handler
+waits a millisecond, as one that asks a database does.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.report import at_least, observed, publish
+from headgate.kit.serve.loop import run
 from headgate.service import Service, Struct, rpc
 from headgate.service.client.wires import Outgoing
 from headgate.service.host import host
@@ -32,7 +34,10 @@ from headgate.testing.nats import running_nats
 ROUNDS = 20
 WARM = 3
 IN_FLIGHT = 50
+WAITS = "-waits"
 CALLS = 1_000
+WAITING_CALLS = 200
+WAIT = 0.001
 LEAST = 1.3
 BODY = b'{"sku":"tea","quantity":2,"note":"as ever"}'
 SERVERS = ("headgate", "kit", "faststream", "nats-py")
@@ -52,6 +57,12 @@ class Orders(Service, name="orders", public=True):
     @rpc
     async def place(self, order: NewOrder) -> NewOrder:
         """Answer."""
+        return order
+
+    @rpc
+    async def ask(self, order: NewOrder) -> NewOrder:
+        """Answer after a while, as if a database had been asked."""
+        await asyncio.sleep(WAIT)
         return order
 
 
@@ -91,6 +102,11 @@ async def serve(which: str, url: str) -> None:
         async def place(order: Order) -> Order:
             return order
 
+        @broker.subscriber(SUBJECTS[which] + WAITS, max_workers=IN_FLIGHT)
+        async def ask(order: Order) -> Order:
+            await asyncio.sleep(WAIT)
+            return order
+
         await broker.start()
     else:
         import nats
@@ -102,7 +118,12 @@ async def serve(which: str, url: str) -> None:
         async def handler(request: Any) -> None:
             await request.respond(encode(decode(request.data)))
 
+        async def slow(request: Any) -> None:
+            await asyncio.sleep(WAIT)
+            await request.respond(encode(decode(request.data)))
+
         await service.add_endpoint(name="place", subject=SUBJECTS[which], handler=handler)
+        await service.add_endpoint(name="ask", subject=SUBJECTS[which] + WAITS, handler=slow)
     print("ready", flush=True)
     await asyncio.Event().wait()
 
@@ -122,22 +143,26 @@ async def callers(url: str) -> dict[str, Callable[[], Awaitable[Any]]]:
     for which, owner in (("headgate", Orders), ("kit", Behind)):
         contract = owner.contract()
         method = contract.methods["Place"]
-        found[which] = partial(ours, NatsClient(url), method, contract.path(method), sent)
+        slow, client = contract.methods["Ask"], NatsClient(url)
+        found[which] = partial(ours, client, method, contract.path(method), sent)
+        found[which + WAITS] = partial(ours, client, slow, contract.path(slow), sent)
     broker = NatsBroker(url, logger=None)
     await broker.connect()
 
-    async def faststream() -> Any:
-        return await (await broker.request(sent_plain, SUBJECTS["faststream"], timeout=10)).decode()
+    async def faststream(more: str = "") -> Any:
+        return await (await broker.request(sent_plain, SUBJECTS["faststream"] + more, timeout=10)).decode()
 
     sent_plain = {"sku": "tea", "quantity": 2, "note": "as ever"}
     found["faststream"] = faststream
-    client = await nats.connect(url)
+    bare = await nats.connect(url)
     decode, encode = msgspec.json.Decoder(NewOrder).decode, msgspec.json.encode
 
-    async def micro() -> Any:
-        return decode((await client.request(SUBJECTS["nats-py"], encode(sent), timeout=10)).data)
+    async def micro(more: str = "") -> Any:
+        return decode((await bare.request(SUBJECTS["nats-py"] + more, encode(sent), timeout=10)).data)
 
     found["nats-py"] = micro
+    found["faststream" + WAITS] = partial(faststream, WAITS)
+    found["nats-py" + WAITS] = partial(micro, WAITS)
     return found
 
 
@@ -189,16 +214,20 @@ async def drive(url: str) -> None:
         await connection.flush()
         loads[which] = (connection, answers, inbox)
     calls = await callers(url)
-    rates: dict[str, list[float]] = {which: [] for name in SERVERS for which in (name, f"{name} alone")}
+    rates: dict[str, list[float]] = {
+        which: [] for name in SERVERS for which in (name, f"{name} alone", f"{name}{WAITS}")
+    }
     order = list(SERVERS)
     for number in range(ROUNDS + WARM):
         for which in order:
             connection, answers, inbox = loads[which]
             alone = await rate(connection, SUBJECTS[which], answers, inbox, CALLS)
             found = await called(calls[which], CALLS)
+            waited = await called(calls[which + WAITS], WAITING_CALLS)
             if number >= WARM:
                 rates[which].append(found)
                 rates[f"{which} alone"].append(alone)
+                rates[f"{which}{WAITS}"].append(waited)
         order.append(order.pop(0))
     print(json.dumps(rates))
 
@@ -240,6 +269,8 @@ def report(rates: dict[str, list[float]]) -> int:
         [
             at_least("rate by the better of FastStream and nats-py's service API", ratio("headgate"), "x", LEAST),
             observed("the same behind all controls of the kit", ratio("kit"), "x"),
+            observed("with a handler that waits a millisecond", ratio("headgate", WAITS), "x"),
+            observed("the same behind all controls of the kit, waiting", ratio("kit", WAITS), "x"),
             observed("servers alone, under the same load generator", ratio("headgate", " alone"), "x"),
             observed("the same behind all controls of the kit, alone", ratio("kit", " alone"), "x"),
             *(observed(which, found, "calls/s") for which, found in median.items()),
@@ -249,8 +280,8 @@ def report(rates: dict[str, list[float]]) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] == "serve":
-        asyncio.run(serve(sys.argv[2], sys.argv[3]))
+        run(serve(sys.argv[2], sys.argv[3]))
     elif len(sys.argv) > 1:
-        asyncio.run(drive(sys.argv[2]))
+        run(drive(sys.argv[2]))
     else:
         sys.exit(measure())

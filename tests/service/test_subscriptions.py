@@ -84,9 +84,7 @@ async def running() -> AsyncIterator[Running]:
 
     conditions = Conditions(middleware=[passes])
     pipeline = Pipeline([Watch()], frozenset(("local",)))
-    subscriptions = Subscriptions(
-        host([found.service], conditions), found.broker, pipeline, conditions=conditions
-    )
+    subscriptions = Subscriptions(host([found.service], conditions), found.broker, pipeline, conditions=conditions)
     await subscriptions.start()
     await found.broker.subscribe("*.*.dead", found.dead.put)
     yield found

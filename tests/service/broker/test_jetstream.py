@@ -79,8 +79,8 @@ async def test_what_is_never_answered_for_becomes_a_dead_letter(nats: Nats, name
     await dying.subscribe(f"{name}.a", stuck, group="g")
     await broker.publish(f"{name}.a", Paid("1"))
     await asyncio.wait_for(begun.wait(), PATIENCE)
-    for pulling in dying._subscriptions:  # noqa: SLF001 - as a process that is killed: nothing is said any more
-        pulling._say = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001
+    for pulling in dying._subscriptions:
+        pulling._say = lambda *_: None  # type: ignore[method-assign]
     await dying.aclose()
     dead, inbox = Inbox(), Inbox()
     await broker.subscribe(f"{name}.a.dead", dead)
@@ -170,8 +170,8 @@ async def test_an_outage_is_survived(name: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while not broker.connection.stats["reconnects"]:
                 await asyncio.sleep(0.01)
-        for pulling in broker._subscriptions:  # noqa: SLF001 - what its watchdog does in half a minute
-            pulling._again()  # noqa: SLF001
+        for pulling in broker._subscriptions:
+            pulling._again()
         await broker.publish(f"{name}.a", Paid("2"))
         await inbox.has(2, done=True)
         await broker.aclose()

@@ -4,8 +4,8 @@
     nats://user:password@127.0.0.1:4222
     jetstream://127.0.0.1:4222?stream=ORDERS&subjects=orders.>,payments.*&retention=workqueue
 
-Options of `jetstream`: `stream`, `subjects` (with commas), `retention` (`limits`, `workqueue`), `max_age` and
-`ack_wait` in seconds, `max_bytes`, `replicas`, `duplicates` in seconds. Of all: `codec` (`json`, `msgpack`). `tls://` in place of
+Options of `jetstream`: `stream`, `subjects` (with commas), `retention` (`limits`, `workqueue`), `max_age`, `ack_wait`
+and `duplicates` in seconds, `max_bytes`, `replicas`. Of all: `codec` (`json`, `msgpack`). `tls://` in place of
 `nats://` asks for TLS, as `tls=true` does for `jetstream`.
 
     InvalidArgument

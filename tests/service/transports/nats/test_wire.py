@@ -84,7 +84,12 @@ async def test_a_plain_request_is_a_call(wire: tuple[NatsWire, Echo], bare: Any)
         ("Say", b"{}", {"x-request-timeout-ms": "soon"}, "malformed_timeout"),
         ("Count", b'{"to":1}', {}, "stream_expected"),
         ("Count", b"{", {"headgate-frames": "1"}, "malformed_frame"),
-        ("Count", b'{"op":"call","id":1,"path":"/a.B/C","data":1,"seq":1}', {"headgate-frames": "1"}, "malformed_frame"),
+        (
+            "Count",
+            b'{"op":"call","id":1,"path":"/a.B/C","data":1,"seq":1}',
+            {"headgate-frames": "1"},
+            "malformed_frame",
+        ),
     ],
 )
 async def test_what_cannot_be_read_is_refused(
