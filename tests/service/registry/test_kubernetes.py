@@ -88,6 +88,18 @@ async def test_a_reset_in_midst_of_an_event_is_resumed(kube, registry):
     assert len(lists(kube)) == 2
 
 
+async def test_what_was_missed_comes_before_what_is_fresh(kube, registry):
+    """A resumed watch is not called fresh before it told what was missed."""
+    watch = registry.watch("orders")
+    await seen(watch, lambda each: len(each.instances) == 2)
+    await settled(kube)
+    await kube.stop()
+    await seen(watch, lambda each: each.stale)
+    kube.put_slice("orders", {"orders-3": "10.0.0.3"})
+    await kube.start()
+    assert ids(await seen(watch, lambda each: not each.stale)) == ["default/orders-3"]
+
+
 async def test_gone_is_listed_again(kube, registry):
     """After 410 all is listed again, and what was deleted meanwhile is gone; the snapshot is never partial."""
     watch = registry.watch("orders")

@@ -19,6 +19,8 @@ from headgate.service.registry.policy import RegistryPolicy
 
 _SHORTEST_WATCH: Final = (240, 60)
 """Seconds, and by how much more at most."""
+_CATCH_UP_SECONDS: Final = 0.1
+"""For how long a watch that was resumed may tell what was missed before its objects are called those of now."""
 _CACHED: Final = "0"
 """The version that lets a server answer from its cache."""
 
@@ -87,10 +89,13 @@ class Reflector:
             "timeoutSeconds": str(least + round(self._policy.spread() * more)),
         }
         async with self._api.watch(self._path, asked, self._idle) as events:
-            if not self.synced:
-                self._sync()
-            async for event in events:
-                self._apply(event)
+            # What happened meanwhile comes first, and nothing marks its end.
+            caught_up = asyncio.get_running_loop().call_later(_CATCH_UP_SECONDS, self._sync)
+            try:
+                async for event in events:
+                    self._apply(event)
+            finally:
+                caught_up.cancel()
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         kind, item = event.get("type"), event["object"]
