@@ -132,7 +132,11 @@ class Caller:
     ) -> AsyncGenerator[Any, None]:
         """The answers as they come."""
         work = self._work(method, requests, options)
-        visit, responses, response = await _in_time(self._opened(work), work.until)
+        try:
+            visit, responses, response = await _in_time(self._opened(work), work.until)
+        except BaseException:
+            await _let_go(work.request)
+            raise
         error: BaseException | None = None
         try:
             while response is not _END:
@@ -293,9 +297,13 @@ async def _closed(responses: AsyncGenerator[Any, None], requests: Any) -> None:
     try:
         await responses.aclose()
     finally:
-        if isinstance(requests, Requests):
-            with suppress(Exception):
-                await requests.aclose()
+        await _let_go(requests)
+
+
+async def _let_go(requests: Any) -> None:
+    if isinstance(requests, Requests):
+        with suppress(Exception):
+            await requests.aclose()
 
 
 def _reraise_own(work: Work, error: BaseException) -> None:

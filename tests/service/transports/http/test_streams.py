@@ -17,6 +17,7 @@ from headgate.kit.serve.http import HttpServer
 from headgate.service.codecs import END, ERROR, EVENTS, FRAMES, LINES, NEXT, STREAMS, Stream
 from headgate.service.host import host
 from headgate.service.transports.http import HttpWire
+from headgate.service.transports.http.outlet import Outlet
 from tests.kit.asgi.wire import http as request
 from tests.kit.asgi.wire import serve
 from tests.service.transports.http.library import Library
@@ -249,3 +250,22 @@ async def test_full_duplex_over_http2(wire):
         await server.stop(0.5)
     assert status == "200"
     assert [msgspec.json.decode(line) for line in come.splitlines()][-1] == {"end": True}
+
+
+async def test_a_stream_nobody_takes_lets_others_run():
+    """A server that takes all at once, as servers do once a caller left, does not keep others from their turn."""
+
+    async def send(message):
+        """Take it without waiting."""
+
+    outlet = Outlet(send, 200, [], idle=b"", opening=1.0, heartbeat=0.0)
+
+    async def put() -> None:
+        while True:
+            await outlet.put(b"x")
+
+    putting = asyncio.create_task(put())
+    asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, putting.cancel)
+    await asyncio.wait([putting])
+    outlet.close()
+    assert putting.cancelled()

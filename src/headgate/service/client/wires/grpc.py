@@ -5,8 +5,8 @@
 Field numbers are the lock's, else follow the order; both sides need the same. Needs the extra `grpc`.
 """
 
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from headgate.service.lock import Lock
 
 _NEVER_SENT: Final = ("failed to connect to all addresses", "DNS resolution failed", "name resolver")
+_STILL_WRITING: Final = "Internal error from Core"
+_MOMENT: Final = 0.005
+_MOMENTS: Final = 100
 
 
 class GrpcWire:
@@ -75,27 +78,36 @@ class GrpcWire:
             body = await self._call(out)(codec.encode(request), timeout=out.left(), metadata=_metadata(out))
         except grpc.RpcError as error:
             raise _fault(error, out.method) from error
+        except asyncio.CancelledError:
+            _check_cancelled()
+            raise
         return self._decoded(out.method, body)
 
     async def stream(self, out: Outgoing, request: Any) -> AsyncGenerator[Any, None]:
         """The answers as they come; of a method that streams in only, the one."""
         codec, _ = self._codecs[out.method.rpc]
-        kind = out.method.kind
-        sent: Any = self._sending(codec, request) if kind.streams_in else codec.encode(request)
-        call = self._call(out)(sent, timeout=out.left(), metadata=_metadata(out))
+        sending: asyncio.Task[None] | None = None
+        if out.method.kind.streams_in:
+            call = self._call(out)(timeout=out.left(), metadata=_metadata(out))
+            sending = asyncio.get_running_loop().create_task(_send(call, codec, request))
+        else:
+            call = self._call(out)(codec.encode(request), timeout=out.left(), metadata=_metadata(out))
+        ending = _Ending(call)
         try:
-            if kind is Kind.CLIENT_STREAM:
-                yield self._decoded(out.method, await call)
-                return
             async for body in call:
                 yield self._decoded(out.method, body)
         except grpc.RpcError as error:
-            raise _fault(error, out.method) from error
+            failure = await ending.error(error)
+            if failure is not None:
+                raise _fault(failure, out.method) from error
+        except asyncio.CancelledError:
+            _check_cancelled(request)
+            raise
         finally:
             call.cancel()
-            if kind.streams_in:
-                with contextlib.suppress(RuntimeError):  # it is being asked for its next message just now
-                    await sent.aclose()
+            if sending is not None:
+                sending.cancel()
+                await asyncio.wait([sending])
 
     async def aclose(self) -> None:
         """Close the channel."""
@@ -107,15 +119,12 @@ class GrpcWire:
             make: Any = {
                 Kind.UNARY: self._channel.unary_unary,
                 Kind.SERVER_STREAM: self._channel.unary_stream,
-                Kind.CLIENT_STREAM: self._channel.stream_unary,
+                # The same on the wire; an answer that comes early is not lost with what is still being written.
+                Kind.CLIENT_STREAM: self._channel.stream_stream,
                 Kind.BIDI: self._channel.stream_stream,
             }[out.method.kind]
             found = self._calls[out.path] = make(out.path)
         return found
-
-    async def _sending(self, codec: Any, requests: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:
-        async for each in requests:
-            yield codec.encode(each)
 
     def _decoded(self, method: Method, body: bytes) -> Any:
         try:
@@ -126,6 +135,65 @@ class GrpcWire:
                 hint="compare the contracts and locks of both sides",
                 internal=error.message,
             ) from error
+
+
+async def _send(call: Any, codec: Any, requests: AsyncIterator[Any]) -> None:
+    """Write all that the caller says, until the call is over. What the caller raises ends the call."""
+    try:
+        async for each in requests:
+            await call.write(codec.encode(each))
+        await call.done_writing()
+    except (grpc.RpcError, asyncio.InvalidStateError):
+        return  # the call ended first, and tells why itself
+    except Exception as error:  # noqa: BLE001 - the caller's own, told where the answers are read
+        call.cancel()
+        if getattr(requests, "error", None) is None:
+            requests.error = error  # type: ignore[attr-defined]  # such as a value that protocol buffers cannot hold
+
+
+class _Ending:
+    """How a call ended.
+
+    A message that is being written when the service ends the call makes gRPC put a status of its own in the place of
+    the service's, before or after that came.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._first: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._keep)
+
+    def _keep(self, call: Any) -> None:
+        if self._first is None:
+            self._first = _status_of(call)
+
+    async def error(self, error: Any) -> Any:
+        """Why it failed; None when it did not."""
+        found = error
+        for _ in range(_MOMENTS):
+            if found.details() != _STILL_WRITING:
+                break
+            found = self._first
+            if found is None or found.details() == _STILL_WRITING:
+                await asyncio.sleep(_MOMENT)
+                found = _status_of(self._call)
+        return None if found.code() is grpc.StatusCode.OK else found
+
+
+def _status_of(call: Any) -> grpc.aio.AioRpcError:
+    """The status of a call that is done, which none of this waits for."""
+    code, details = _at_once(call.code()), _at_once(call.details())
+    initial, trailing = _at_once(call.initial_metadata()), _at_once(call.trailing_metadata())
+    return grpc.aio.AioRpcError(code, initial, trailing, details, None)
+
+
+def _at_once(waiting: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        waiting.send(None)
+    except StopIteration as done:
+        return done.value
+    waiting.close()
+    return None
 
 
 def _metadata(out: Outgoing) -> tuple[tuple[str, str], ...]:
@@ -147,6 +215,15 @@ def _fault(error: grpc.RpcError, method: Method) -> Fault:
     if found.kind == "DEADLINE_EXCEEDED":
         return OutOfTime("the time for this call is up", hint="allow more time, or ask for less")
     return found
+
+
+def _check_cancelled(request: Any = None) -> None:
+    """Return when the caller was cancelled. Raises why the call was when nobody did that to the caller."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        return
+    own: BaseException | None = getattr(request, "error", None)
+    raise own or ConnectionLost("the connection broke", internal="the call was cancelled below")
 
 
 def _whole(value: Any) -> Any:
