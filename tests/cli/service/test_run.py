@@ -3,11 +3,12 @@
 import io
 import os
 import sys
+import time
 
 import httpx
 import pytest
 
-from tests.cli.service.conftest import LEFT_OUT, json_of, running, spawned
+from tests.cli.service.conftest import LEFT_OUT, PATIENCE, json_of, running, spawned
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +46,14 @@ def test_services_are_found(there, headgate):
     assert found["hello"]["contract"].startswith("sha256:")
 
 
-@pytest.mark.parametrize("wire", ["http", "grpc", "socket"])
+@pytest.mark.parametrize("wire", ["http", "grpc", "socket", "nats"])
 def test_calls(there, headgate, wire):
     """A method is called over each wire by its service's name alone."""
     done = headgate("call", "hello/hello", '{"name": "Ada"}', "--wire", wire)
     assert json_of(done)["text"] == "Hello, Ada!"
 
 
-@pytest.mark.parametrize("wire", ["http", "grpc", "socket"])
+@pytest.mark.parametrize("wire", ["http", "grpc", "socket", "nats"])
 def test_faults_are_shown(there, headgate, wire):
     """A declared fault is shown with kind, code, details and hint, and its exit code says that the service refused."""
     done = headgate("call", "hello/Hello", '{"name": "Ada", "language": "tlh"}', "--wire", wire)
@@ -63,6 +64,15 @@ def test_faults_are_shown(there, headgate, wire):
         '  details {"known": ["de", "en"]}',
         "hint: teach it, or ask for one that is known",
     ]
+
+
+def test_events_travel(there, headgate):
+    """What one application publishes, another that listens is handed: the embedded NATS carries it."""
+    assert headgate("call", "hello/Hello", '{"name": "Eve"}').code == 0
+    deadline = time.monotonic() + PATIENCE
+    while (done := headgate("call", "hello-worker/Hello", '{"name": "Eve"}')).code:
+        assert time.monotonic() < deadline, done.err
+    assert json_of(done) == {"name": "Eve", "times": 1}
 
 
 def test_guards_hold(there, headgate):

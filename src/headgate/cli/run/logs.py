@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 COLOURS: Final = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_cyan", "bright_magenta")
-RUNNER: Final = "headgate"
+RUNNER: Final = "run"
 
 _QUIET: Final = frozenset(("time", "timestamp", "level", "logger", "event", "exception"))
 _LEVELS: Final = {"warning": "yellow", "error": "red", "critical": "red", "debug": "bright_black"}
