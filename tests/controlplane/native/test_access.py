@@ -193,6 +193,7 @@ OPERATIONS = {
     "revisions:read": ("GET", f"{NATIVE}/revisions", None),
     "revisions:write": ("POST", f"{NATIVE}/revisions/77/restore", None),
     "audit:read": ("GET", f"{NATIVE}/audit", None),
+    "metrics:read": ("GET", "/metrics", None),
     "teams:read": ("GET", "/api/v1/teams", None),
     "tokens:read": ("GET", "/api/v1/tokens", None),
     "tokens:write": ("DELETE", "/api/v1/tokens/none", None),
@@ -292,8 +293,9 @@ async def test_refusals_are_in_the_audit_trail(tmp_path):
 
 
 async def test_a_metric_reader_needs_a_reading_token(running, holder):
-    """`/metrics` takes a token that may read everything, and no other."""
-    assert (await (await holder("*:read")).get("/metrics")).status_code == 200
+    """`/metrics` takes a token that may read them, or everything, and no other."""
+    for scope in ("metrics:read", "*:read"):
+        assert (await (await holder(scope)).get("/metrics")).status_code == 200
     refused = await (await holder("clusters:read")).get("/metrics")
     assert (refused.status_code, refused.json()["code"]) == (403, "missing_scope")
 

@@ -18,9 +18,10 @@ RESOURCES = (
 """What a scope can be about."""
 
 SCOPES = frozenset(
-    {f"{resource}:{access}" for resource in RESOURCES for access in ("read", "write")} | {"*:read", "*:write", "*"}
+    {f"{resource}:{access}" for resource in RESOURCES for access in ("read", "write")}
+    | {"metrics:read", "*:read", "*:write", "*"}
 )
-"""Every scope there is. `write` does not include `read`."""
+"""Every scope there is. `write` does not include `read`; of the metrics there is nothing to write."""
 
 
 @dataclass(frozen=True, slots=True)
