@@ -181,6 +181,16 @@ def test_only(headgate, project, monkeypatch):
     assert (done.code, "there are: hello, hello-worker" in done.err) == (2, True), done.err
 
 
+def test_nobody_there(headgate, tmp_path, monkeypatch):
+    """Without anything that runs, a call says where it looked, and exit code 4."""
+    for name in LEFT_OUT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = headgate("call", "hello/Hello", "--address", "http://127.0.0.1:9")
+    assert (done.code, "is `headgate run` running" in done.err) == (4, True), done.err
+    assert headgate("services").code == 1
+
+
 def test_nothing_to_run(headgate, tmp_path, monkeypatch):
     """A directory without services says how to get one."""
     monkeypatch.chdir(tmp_path)

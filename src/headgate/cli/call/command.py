@@ -151,7 +151,7 @@ def failure_of(fault: "Fault") -> Failure:
     from headgate.service.faults import document_of
 
     code = UNREACHABLE if fault.kind == "UNAVAILABLE" else FAILED if fault.kind in _FAILURES else REFUSED
-    if fault.code in ("invalid_target", "unknown_method", "unknown_service", "invalid_address", "invalid_registry_url"):
+    if fault.code in ("invalid_target", "no_such_method", "no_such_service", "invalid_address", "invalid_registry_url"):
         code = 2
     lines = [f"  {fault.kind} {fault.code}" + (f", again after {fault.retry_after:g} s" if fault.retry_after else "")]
     if fault.details:

@@ -1,13 +1,19 @@
 """Where a call goes: the instance, its wire, and what its contract says of the method.
 
-place = await find("orders/Place", address="", registry="file:///...", wire="")
-place.method, place.path, place.address
+    place = await find("orders/Place", address="", registry="file:///...", wire="")
+    place.method, place.path, place.address
 
-InvalidArgument
-├── invalid_target      no SERVICE/METHOD
-└── unknown_method      the contract has no such method
-Unavailable
-└── no_instances        the registry knows none that serves it over the wire
+An instance publishes its contract at `/contract.json`; without it the path is what the caller says.
+
+    InvalidArgument
+    ├── invalid_target      no SERVICE/METHOD
+    ├── no_such_service     the instance serves others
+    └── no_such_method      the contract has no such method
+    FailedPrecondition
+    └── contract_unknown    the instance tells no contract, and the name is not in full
+    Unavailable
+    ├── no_instances        the registry knows none that serves it over the wire
+    └── unreachable         nobody listens at the address
 """
 
 import difflib
@@ -69,18 +75,26 @@ async def find(target: str, *, address: str, registry: str, wire: str) -> Place:
         address = address or DEFAULT_ADDRESS
         base = http_base(address)
     taken = wire or wire_of(address)
-    documents = await contracts_at(base) if base else []
+    documents = await contracts_at(base, needed=taken in ("http", "socket")) if base else []
     return _place(service, name, documents, taken, address if taken != "socket" else _socket(address))
 
 
-async def contracts_at(base: str) -> list[dict[str, Any]]:
-    """The documents an instance publishes; none when it keeps them to itself."""
+async def contracts_at(base: str, *, needed: bool = True) -> list[dict[str, Any]]:
+    """The documents an instance publishes; none when it keeps them to itself.
+
+    Raises Unavailable (`unreachable`) when nobody is there, unless the call goes another way.
+    """
     import httpx
 
     try:
         async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as client:
             answer = await client.get(base.rstrip("/") + CONTRACTS)
             told = answer.json() if answer.status_code == _OK and len(answer.content) <= LARGEST else {}
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        if not needed:
+            return []
+        hint = "is `headgate run` running in this directory? else say where, with --address or --registry"
+        raise Unavailable(f"{base} cannot be reached", code="unreachable", hint=hint, internal=str(error)) from error
     except (httpx.HTTPError, json.JSONDecodeError, UnicodeDecodeError):
         return []
     listed = told.get("contracts", ()) if isinstance(told, dict) else ()
@@ -154,7 +168,7 @@ def _place(service: str, name: str, documents: list[dict[str, Any]], wire: str, 
     if documents:
         raise InvalidArgument(
             f"there is no service '{service}' at {address}",
-            code="unknown_service",
+            code="no_such_service",
             hint=f"there are: {', '.join(each['service'] for each in documents)}",
         )
     if not title and wire in ("http", "socket"):
@@ -178,7 +192,7 @@ def _told(document: dict[str, Any], name: str) -> dict[str, Any]:
     near = difflib.get_close_matches(_camel(name), names, n=1)
     raise InvalidArgument(
         f"{document['service']} has no method '{name}'",
-        code="unknown_method",
+        code="no_such_method",
         hint=f"did you mean {near[0]}?" if near else f"it has: {', '.join(names)}",
     )
 

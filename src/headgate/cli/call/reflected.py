@@ -7,7 +7,7 @@ Source: grpc.reflection.v1alpha; the JSON mapping of Protocol Buffers.
 
     Unimplemented
     ├── no_reflection       the server describes nothing: it runs without `debug`
-    └── unknown_method
+    └── no_such_method
 """
 
 import asyncio
@@ -103,7 +103,7 @@ class ReflectedWire:
             except grpc.FutureTimeoutError as error:
                 raise Unreachable("the service cannot be reached", internal=self._target) from error
             except KeyError as error:
-                raise Unimplemented(f"there is no {path} here", code="unknown_method") from error
+                raise Unimplemented(f"there is no {path} here", code="no_such_method") from error
             except grpc.RpcError as error:
                 raise Unimplemented(
                     "the server does not describe its messages",
