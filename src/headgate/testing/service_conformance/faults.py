@@ -9,7 +9,7 @@ from headgate.testing.service_conformance.reference import SECRET
 from headgate.testing.service_conformance.site import Site
 from headgate.testing.service_conformance.suite import expect, rule, same
 
-TEXT = 'nö – 日本 % "quoted" <b>'
+TEXT = 'nö \u2013 日本 % "quoted" <b>'
 
 
 async def raised_by(call: object) -> Fault:

@@ -8,6 +8,7 @@ from typing import Any
 import nats as nats_py
 import pytest
 
+from headgate.kit.controls.call import Call, Control, Pipeline
 from headgate.kit.controls.faults import Fault, Unavailable
 from headgate.service.client.errors import Unreachable
 from headgate.service.codecs import MSGPACK
@@ -211,3 +212,45 @@ async def test_messages_survive_being_read_in_pieces(nats: Nats) -> None:
     assert got == [(size, number % 2) for number, size in enumerate(sizes)]
     await one.aclose()
     await two.aclose()
+
+
+async def test_a_caller_who_leaves_cancels_its_call(nats: Nats, wire: tuple[NatsWire, Echo], bare: Any) -> None:
+    """A cancelled call is cancelled where it is served, also before its first step, and its place is free again."""
+    _, service = wire
+    client = NatsClient(nats.url)
+    for _ in range(3):  # one more than are served at a time
+        service.begun.clear()
+        calling = asyncio.create_task(client.unary(out("Wait"), request("Wait")))
+        await asyncio.wait_for(service.begun.wait(), PATIENCE)
+        calling.cancel()
+        await asyncio.wait([calling])
+    inbox = bare.new_inbox()
+    for _ in range(3):
+        await bare.publish("svc.echo.Wait", b"{}", reply=inbox)
+        await bare.publish("svc.echo.$CANCEL", inbox.encode())
+    await bare.flush()
+    assert await asyncio.wait_for(client.unary(out("Say"), Say("x")), PATIENCE) == Say("x")
+    service.gate.set()
+    assert await asyncio.wait_for(client.unary(out("Wait"), request("Wait")), PATIENCE) == Say("open")
+    await client.aclose()
+
+
+async def test_what_a_stream_is_sent_with_comes_once(nats: Nats) -> None:
+    """Headers of a call that streams are not doubled by being said with its message and with its frame."""
+    seen: list[list[tuple[bytes, bytes]]] = []
+
+    class Headers(Control):
+        name = "headers"
+
+        def admit(self, call: Call) -> None:
+            seen.append([pair for pair in call.raw_headers if pair[0] == b"x-api-key"])
+
+    made = NatsWire(host([Echo()]), nats.url, pipeline=Pipeline([Headers()], frozenset(("nats",))))
+    await made.start()
+    client = NatsClient(nats.url)
+    asked = out("Count")
+    asked.headers["x-api-key"] = "k"
+    assert [each async for each in client.stream(asked, request("Count", to=1))]
+    await client.aclose()
+    await made.stop()
+    assert seen == [[(b"x-api-key", b"k")]]

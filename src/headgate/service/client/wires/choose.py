@@ -144,8 +144,13 @@ def _nats(address: str, opening: Opening) -> ClientWire:
 
     from headgate.service.transports.nats.client import NatsClient
 
+    policy = opening.policy
     return NatsClient(
-        address, opening.codec, service=opening.contract.name, connect_timeout=opening.policy.connect_timeout
+        address,
+        opening.codec,
+        service=opening.contract.name,
+        connect_timeout=policy.connect_timeout,
+        max_message=policy.max_message,
     )
 
 

@@ -10,13 +10,15 @@ choice. When nobody listens the call fails at once.
     ConnectionLost     a stream broke
     OutOfTime          no answer within the time of the call
     BadAnswer          what came back is not what the contract says
+    ResourceExhausted  an answer is larger than `max_message` (`answer_too_large`)
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from headgate.kit.controls.faults import Fault
+from headgate.kit.controls.faults import Fault, ResourceExhausted
 from headgate.service.client.errors import BadAnswer, OutOfTime, Unreachable
 from headgate.service.codecs import JSON, Codec, codec_of
 from headgate.service.faults import fault_of
@@ -29,7 +31,7 @@ from headgate.service.transports.nats.connection import (
     connect,
     header_lines,
 )
-from headgate.service.transports.nats.streams import head_of
+from headgate.service.transports.nats.streams import CANCEL, head_of
 from headgate.service.transports.session.calling import Calling, Refused, fault_from
 from headgate.service.transports.session.frames import Form, form_of
 from headgate.service.transports.socket.client import Responses, encoded, milliseconds
@@ -37,6 +39,7 @@ from headgate.service.transports.socket.client import Responses, encoded, millis
 if TYPE_CHECKING:
     from headgate.service.client.wires import Outgoing
 
+MEBIBYTE: Final = 1_048_576
 _FAILED: Final = b"nats-service-error-code"
 _FAILED_MARK: Final = b"Nats-Service-Error-Code"
 
@@ -44,7 +47,7 @@ _FAILED_MARK: Final = b"Nats-Service-Error-Code"
 class NatsClient:
     """See the module. `service` is the name under which its methods are found; "" takes it from the path's package.
 
-    `options` are those of nats-py's `connect`; times are in seconds.
+    `options` are those of nats-py's `connect`; times are in seconds, `max_message` in bytes of one answer.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class NatsClient:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = 2.0,
         keep_alive: float = 10.0,
+        max_message: int = 16 * MEBIBYTE,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._to = Connecting(url, "headgate client", connect_timeout, options=options)
@@ -66,6 +70,7 @@ class NatsClient:
         kind = b"" if codec is JSON else f"content-type: {codec.media_type}\r\n".encode()
         self._fixed = kind + header_lines(self._headers)
         self._keep_alive = keep_alive
+        self._most = max_message
         self._responses = Responses(codec)
         self._subjects: dict[Method, str] = {}
         self._connection: Connection | None = None
@@ -90,6 +95,9 @@ class NatsClient:
             timer = None if left is None else asyncio.get_running_loop().call_later(left, _expire, future)
             try:
                 message = await future
+            except asyncio.CancelledError:
+                self._leave(connection, out, token)
+                raise
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -97,7 +105,7 @@ class NatsClient:
             self._waiting.pop(token, None)
         if message.head and (_FAILED_MARK in message.head or message.status):
             raise self._failed(out, message)
-        return self._responses.decode(out.method, message.data)
+        return self._responses.decode(out.method, self._held(message.data))
 
     async def stream(self, out: "Outgoing", request: Any) -> AsyncGenerator[Any, None]:
         """The answers as they come."""
@@ -109,10 +117,10 @@ class NatsClient:
         streams_in = out.method.kind.streams_in
         data = None if streams_in else self._codec.encode(request)
         requests = encoded(self._codec, request) if streams_in else None
-        messages = stream.calling.stream(out.path, data, requests, headers=out.headers, timeout_ms=milliseconds(out))
+        messages = stream.calling.stream(out.path, data, requests, timeout_ms=milliseconds(out))
         try:
             async for body in messages:
-                yield self._responses.decode(out.method, body)
+                yield self._responses.decode(out.method, self._held(body))
         except Refused as refused:
             raise stream.fault or fault_from(self._form, refused, out.method.faults) from None
         finally:
@@ -130,6 +138,18 @@ class NatsClient:
                 future.set_exception(Unreachable("the client was closed"))
         for stream in list(self._streams.values()):
             stream.calling.lost()
+
+    def _held(self, body: bytes) -> bytes:
+        """The body, once it is sure that it is not too large."""
+        if len(body) > self._most:
+            raise ResourceExhausted(f"the answer is larger than {self._most} bytes", code="answer_too_large")
+        return body
+
+    def _leave(self, connection: Connection, out: "Outgoing", token: str) -> None:
+        """Tell whoever serves a call that nobody waits for it."""
+        subject = f"{self._subject(out).rpartition('.')[0]}.{CANCEL}"
+        with suppress(Fault):
+            connection.post(subject, f"{self._prefix}.{token}".encode())
 
     def _token(self) -> str:
         self._count += 1

@@ -121,9 +121,13 @@ class Connection(Client):
         """Call `listener` with every message on the subject, until `forget`."""
         # With a future nats-py starts no task of its own for the subscription.
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        subscription = await self.subscribe(subject, queue=queue, future=future)
-        self._listeners[subscription._id] = listener  # noqa: SLF001
-        return subscription
+        number = self._sid + 1  # where many publish, the first message comes before `subscribe` returns
+        self._listeners[number] = listener
+        try:
+            return await self.subscribe(subject, queue=queue, future=future)
+        except BaseException:
+            del self._listeners[number]
+            raise
 
     async def forget(self, subscription: Subscription) -> None:
         """Ask for no more messages; those that are on their way still come until `settled`."""

@@ -26,6 +26,8 @@ from headgate.service.transports.session.frames import Form, Frame, form_of
 from headgate.service.transports.session.serving import Serving
 
 FRAMES: Final = b"headgate-frames"
+CANCEL: Final = "$CANCEL"
+"""Last word of the subject on which callers say that they wait no longer."""
 HEADER: Final = b"headgate-frames: 1\r\n"
 
 
@@ -174,4 +176,5 @@ class _Stream:
     def _call(self, frame: Frame) -> Call:
         own = [(name.lower().encode(), value.encode()) for name, value in (frame.headers or {}).items()]
         opening = self._opening
-        return Call("nats", "POST", frame.path, [*opening.raw_headers, *own], opening.peer, opening.started)
+        new = [pair for pair in own if pair not in opening.raw_headers]
+        return Call("nats", "POST", frame.path, [*opening.raw_headers, *new], opening.peer, opening.started)

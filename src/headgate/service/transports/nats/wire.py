@@ -13,6 +13,9 @@ The server names no peer, so limits without a principal count against all anonym
 `max_concurrent` calls at a time; `max_waiting` more wait, and who comes then is refused at once. A request without a
 reply subject is not served: nobody could be told what became of it.
 
+A caller who waits no longer publishes its reply subject on `svc.NAME.$CANCEL`, which all instances hear; whoever
+serves that call cancels it. Reply subjects are nobody's to guess.
+
 When it drains it unsubscribes, finishes what came before that, and answers what is left when the time of grace is up.
 
     Unavailable
@@ -37,7 +40,7 @@ from headgate.service.codecs import CODECS, JSON, Codec, codec_of
 from headgate.service.host import Hosted
 from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect
 from headgate.service.transports.nats.discovery import Discovery, Tally
-from headgate.service.transports.nats.streams import FRAMES, Streams
+from headgate.service.transports.nats.streams import CANCEL, FRAMES, Streams
 from headgate.service.transports.session.conduct import Conduct, Route, seconds_of
 
 TIMEOUT: Final = b"x-request-timeout-ms"
@@ -62,7 +65,7 @@ class _Method:
     def __init__(self, route: Route, tally: Tally) -> None:
         self.route = route
         self.tally = tally
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: set[_Running] = set()
         self.waiting: deque[Message] = deque()
 
 
@@ -108,6 +111,7 @@ class NatsWire:
         self._streams = Streams(self._conduct, self._call, keep_alive)
         self._methods: dict[str, _Method] = {}
         self._subscriptions: list[Subscription] = []
+        self._cancels: list[Subscription] = []
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
@@ -131,6 +135,8 @@ class NatsWire:
             method = self._methods[route.subject] = _Method(route, self.discovery.tallies[route.subject])
             listener = partial(self._came, method)
             self._subscriptions.append(await connection.listen(route.subject, listener, queue=self._queue))
+        for each in self._conduct.hosted:
+            self._cancels.append(await connection.listen(f"svc.{each.contract.name}.{CANCEL}", self._left))
         await self.discovery.start(connection)
         await connection.flush()
         _log.info("serving", url=self.name, subjects=len(self._methods))
@@ -167,6 +173,7 @@ class NatsWire:
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._streams.aclose()
+            self._cancels.clear()
             await connection.aclose()
         self._ended.set()
 
@@ -185,7 +192,8 @@ class NatsWire:
             await asyncio.wait(tasks)
 
     def _under_way(self) -> list[asyncio.Task[None]]:
-        return [*(task for method in self._methods.values() for task in method.running), *self._streams.tasks]
+        running = (call.task for method in self._methods.values() for call in method.running)
+        return [*(task for task in running if task is not None), *self._streams.tasks]
 
     def _refuse_waiting(self) -> None:
         for method in self._methods.values():
@@ -215,7 +223,19 @@ class NatsWire:
         call = _Running(message)
         # Without the detour through `create_task` and a callback: this is done for every call.
         call.task = asyncio.Task(self._run(method, call), loop=self._loop)
-        method.running.add(call.task)
+        method.running.add(call)
+
+    def _left(self, message: Message) -> None:
+        """Somebody waits no longer."""
+        reply = message.data.decode("ascii", "replace")
+        for method in self._methods.values():
+            for call in method.running:
+                if call.message.reply == reply and call.task is not None:
+                    # One that is cancelled before its first step does not run to its end.
+                    call.task.add_done_callback(partial(self._over, method, call))
+                    call.task.cancel("the caller left")
+            for waiting in [each for each in method.waiting if each.reply == reply]:
+                method.waiting.remove(waiting)
 
     async def _run(self, method: _Method, call: "_Running") -> None:
         try:
@@ -223,11 +243,15 @@ class NatsWire:
         except Exception:  # noqa: BLE001 - outermost
             _log.exception("a call broke its wire")
         finally:
-            if call.task is not None:
-                method.running.discard(call.task)
-                call.task = None
-            if method.waiting and self._connection is not None:
-                self._begin(method, method.waiting.popleft())
+            self._over(method, call)
+
+    def _over(self, method: _Method, call: "_Running", _task: object = None) -> None:
+        if call not in method.running:
+            return
+        method.running.discard(call)
+        call.task = None
+        if method.waiting and self._connection is not None:
+            self._begin(method, method.waiting.popleft())
 
     async def _serve(self, method: _Method, message: Message) -> None:
         began = time.perf_counter_ns()
