@@ -27,7 +27,7 @@ PROGRAM = (
     "from headgate.controlplane.settings import ControlPlaneSettings\n"
     "from headgate.kit.observe.logs import configure_logs\n"
     "from headgate.kit.serve.loop import run\n"
-    "configure_logs('info', 'json')\n"
+    "configure_logs()\n"
     "run(serve(ControlPlaneSettings.load()))\n"
 )
 
@@ -152,6 +152,19 @@ async def test_the_token_goes_to_the_file_that_was_asked_for(tmp_path):
         assert not file.exists()
 
 
+async def test_logs_are_as_all_their_settings_say(tmp_path):
+    """The form of the log, and what is masked in it, are as set for whoever serves."""
+    file = tmp_path / "pear-123"
+    variables = {"HEADGATE_REDACT_PATTERNS": "pear-[0-9]+", "HEADGATE_LOG_FORMAT": "console"}
+    async with Process(tmp_path, HEADGATE_ADMIN_TOKEN_FILE=str(file), **variables) as process:
+        _, log = await process.stop()
+    (line,) = [line for line in log.splitlines() if "admin token written" in line]
+    assert not line.startswith("{")
+    assert "file=" in line
+    assert "pear-123" not in log
+
+
+@pytest.mark.usefixtures("logged")  # puts the logs of the tests back
 async def test_a_token_is_not_lost_when_something_else_fails(tmp_path, capsys):
     """A start that fails after the token was made has handed it over, and a file that cannot be written is no loss."""
     (tmp_path / "file").touch()

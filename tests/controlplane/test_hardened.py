@@ -1,6 +1,7 @@
 """What the kit's controls make of the control plane: the same answers, limits and lines for HTTP and xDS."""
 
 import asyncio
+import json
 import socket
 from contextlib import closing
 
@@ -152,6 +153,36 @@ async def test_readiness_ends_before_anything_else(tmp_path):
     for port in (plane.http.port, plane.xds.port):
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+
+
+class SlowGate:
+    """An Envoy that takes its time over each configuration, and likes them all."""
+
+    async def check(self, _config):
+        await asyncio.sleep(1.0)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_an_import_at_work_is_never_idle(tmp_path, monkeypatch, encoding):
+    """An import that has nothing new to tell for longer than `idle_timeout` says where it is, and gets to its end."""
+    monkeypatch.setattr("headgate.controlplane.platform.imports.REPEAT_SECONDS", 0.05)
+    document = {"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "servers": [{"url": "http://a.example"}]}
+    document["paths"] = {"/x": {"get": {"responses": {"200": {"description": "fine"}}}}}
+    headers = {"accept": "application/x-ndjson", "accept-encoding": encoding}
+    async with running_control_plane(tmp_path, gate=SlowGate(), idle_timeout=0.4) as running:
+        answer = await running.client.post("/api/v1/platform/import/openapi", json=document, headers=headers)
+        *progress, last = (json.loads(line) for line in answer.text.splitlines())
+    assert last["report"]["totals"]["routed"] == 1
+    assert all(line["progress"]["stage"] in {"reading", "planning", "applying"} for line in progress)
+
+
+async def test_series_are_as_many_as_the_setting_says(tmp_path):
+    """Beyond `metrics_max_series` calls are counted under one label."""
+    async with running_control_plane(tmp_path, metrics_max_series=10) as running:
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
+            for path in (WHOAMI, "/api/v1/teams", "/api/v1/tokens", "/api/v1/native/clusters"):
+                await running.client.request(method, path)
+        assert "(other)" in (await running.client.get("/metrics")).text
 
 
 @pytest.mark.parametrize("unsafe", [{"metrics_public": True}, {"debug": True}, {"rate_limit_default": "off"}])

@@ -59,6 +59,7 @@ from headgate.kit.controls.faults import Unavailable
 from headgate.kit.kit import Kit
 from headgate.kit.observe.endpoint import MetricsEndpoint
 from headgate.kit.observe.metrics import Metrics
+from headgate.kit.opening import open_logs, open_metrics
 from headgate.kit.profile import refuse_unsafe
 from headgate.kit.serve.engines import HttpLimits
 from headgate.kit.serve.http import HttpServer
@@ -104,6 +105,7 @@ async def serve(settings: ControlPlaneSettings, *, gate: Gate | None = None) -> 
     The admin token of a new database is written to `admin_token_file`, or else shown on standard output, once.
     """
     stop = stop_on_signals()
+    open_logs(settings)
     async with control_plane(settings, gate=gate, on_first_token=partial(_hand_over, settings)) as plane:
         # What lives until now lives on: the collector need not look at it again and again.
         gc.collect()
@@ -157,7 +159,7 @@ async def control_plane(
         first_token = await cases.tokens.first_start()
         started = _Started(first_token, on_first_token)
         stack.callback(started)
-        metrics, health = Metrics(), Health()
+        metrics, health = open_metrics(settings), Health()
         snapshots = Snapshots(store, box.reveal, _compiler, poll=settings.poll_interval_ms / 1000)
         await snapshots.start()
         stack.push_async_callback(snapshots.stop)

@@ -23,6 +23,8 @@ from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhaust
 from headgate.kit.current import current_request_id
 
 NDJSON: Final = "application/x-ndjson"
+REPEAT_SECONDS: Final = 2.0
+"""How long an import may have nothing new to tell; then it says again where it is: who only waits seems to hang."""
 _MEDIA_TYPE: Final = re.compile(r"(application/([\w.+-]+[.+-])?(json|yaml)|text/[\w.+-]+)\s*(;.*)?", re.IGNORECASE)
 
 DESCRIPTION: Final = """\
@@ -120,6 +122,7 @@ class _Run:
         self._dry_run = dry_run
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._newest: dict[str, Any] | None = {"stage": "reading", "done": 0, "total": 1}
 
     async def report(self) -> dict[str, Any]:
         """Import and return the report."""
@@ -134,13 +137,20 @@ class _Run:
         task = asyncio.create_task(self.report())
         task.add_done_callback(lambda _: self._told.put_nowait(None))
         try:
-            while (progress := await self._told.get()) is not None:
+            while (progress := await self._news()) is not None:
                 yield encode({"progress": progress}) + b"\n"
             yield await self._last_line(task, path)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
+
+    async def _news(self) -> dict[str, Any] | None:
+        """The next progress; the last one again when none comes for a while. None when the import is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REPEAT_SECONDS):
+                self._newest = await self._told.get()
+        return self._newest
 
     async def _last_line(self, task: "asyncio.Task[dict[str, Any]]", path: str) -> bytes:
         try:
