@@ -139,6 +139,11 @@ class Connection(Client):
         self._listeners.pop(subscription._id, None)  # noqa: SLF001
         self._remove_sub(subscription._id)  # noqa: SLF001
 
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        """What nats-py parsed itself, such as a message behind a PONG, is for the listeners all the same."""
+        if not self.deliver(sid, subject, reply, data, headers or b""):
+            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[no-untyped-call,arg-type,unused-ignore]
+
     def deliver(self, sid: int, subject: bytes, reply: bytes, data: bytes, head: bytes) -> bool:
         """Hand a message to its listener; False when it has none."""
         listener = self._listeners.get(sid)

@@ -1,0 +1,65 @@
+"""What NATS sends, in whatever pieces it comes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect
+from headgate.testing.nats import nats_or_skip
+
+HEADED = b"HMSG svc.x 7 12 17\r\nNATS/1.0\r\n\r\nhello\r\n"
+PLAIN = b"MSG svc.x 7 5\r\nhello\r\n"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server."""
+    with nats_or_skip() as server:
+        yield server.url
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[Connection]:
+    """A connection to it."""
+    made = await connect(Connecting(url))
+    yield made
+    await made.aclose()
+
+
+@pytest.mark.parametrize("message", [HEADED, PLAIN])
+@pytest.mark.parametrize("before", [b"", b"PONG\r\n", b"+OK\r\nPONG\r\n", PLAIN])
+@pytest.mark.parametrize("cut", [0, 1, 9, 20])
+async def test_messages_come_whole_in_whatever_pieces(connection, message, before, cut):
+    """A message reaches its listener behind anything else, and cut anywhere."""
+    heard: list[Message] = []
+    subscription = await connection.listen("svc.x", heard.append)
+    number = str(subscription._id).encode()
+    stream = (before + message + message).replace(b" 7 ", b" " + number + b" ")
+    for part in (stream[:cut], stream[cut:]):
+        await connection._ps.parse(part)
+    assert [each.data for each in heard] == [b"hello"] * (3 if before == PLAIN else 2)
+
+
+async def test_messages_that_come_at_once_are_heard(url):
+    """Whoever listens where others publish all the time misses nothing once it listens, and the connection lives."""
+    publisher, listener = await connect(Connecting(url)), await connect(Connecting(url))
+    over = False
+
+    async def publish() -> None:
+        while not over:
+            publisher.post("busy", b"x")
+            await asyncio.sleep(0)
+
+    publishing = asyncio.create_task(publish())
+    for _ in range(50):
+        heard = asyncio.Event()
+        subscription = await listener.listen("busy", lambda _message, heard=heard: heard.set())
+        await asyncio.wait_for(heard.wait(), 10)
+        await listener.forget(subscription)
+        listener.settled(subscription)
+    over = True
+    await publishing
+    assert listener.is_connected
+    await publisher.aclose()
+    await listener.aclose()
