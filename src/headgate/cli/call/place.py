@@ -6,8 +6,10 @@
 An instance publishes its contract at `/contract.json`; without it the path is what the caller says.
 
     InvalidArgument
-    ├── invalid_target      no SERVICE/METHOD
-    ├── no_such_service     the instance serves others
+    └── invalid_target      no SERVICE/METHOD
+    NotFound
+    └── no_such_service     the instance serves others
+    Unimplemented
     └── no_such_method      the contract has no such method
     FailedPrecondition
     └── contract_unknown    the instance tells no contract, and the name is not in full
@@ -25,7 +27,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from headgate.cli.options import state_directory
-from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
+from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unimplemented
 from headgate.service.method import Kind, Method, Options
 from headgate.service.registry.instance import Instance
 
@@ -166,7 +168,7 @@ def _place(service: str, name: str, documents: list[dict[str, Any]], wire: str, 
             told = _told(each, name)
             return Place(each["service"], _method(told), f"/{own}.{each['title']}/{told['name']}", wire, address, True)
     if documents:
-        raise InvalidArgument(
+        raise NotFound(
             f"there is no service '{service}' at {address}",
             code="no_such_service",
             hint=f"there are: {', '.join(each['service'] for each in documents)}",
@@ -190,7 +192,7 @@ def _told(document: dict[str, Any], name: str) -> dict[str, Any]:
             return each
     names = [each["name"] for each in methods]
     near = difflib.get_close_matches(_camel(name), names, n=1)
-    raise InvalidArgument(
+    raise Unimplemented(
         f"{document['service']} has no method '{name}'",
         code="no_such_method",
         hint=f"did you mean {near[0]}?" if near else f"it has: {', '.join(names)}",

@@ -114,7 +114,7 @@ class Pulling:
         except APIError as error:
             raise FailedPrecondition(
                 f"the stream {self._broker.stream} has no consumer for '{self.pattern}'",
-                code="invalid_subscription",
+                code="consumer_refused",
                 hint="in a work queue each subject has one group; a consumer of that name may differ",
                 internal=repr(error),
             ) from error

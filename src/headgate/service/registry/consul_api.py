@@ -124,7 +124,7 @@ class ConsulApi:
             except OSError as error:
                 raise FailedPrecondition(
                     f"the token of Consul cannot be read: {self._options.token_file}: {error.strerror}",
-                    code="registry_unavailable",
+                    code="token_unreadable",
                 ) from error
         return {"X-Consul-Token": token} if token else {}
 
