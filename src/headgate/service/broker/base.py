@@ -20,6 +20,7 @@ that raises `Rejected` is not asked again. Dead letters go to those alone whose 
 | a key is remembered by | each subscription | each subscription | these, and the stream's duplicate window |
 
     InvalidArgument     invalid_subject, invalid_event, invalid_subscription
+    FailedPrecondition  consumer_refused (JetStream)
     Unavailable         not_started, draining, not_connected, unreachable
 """
 
