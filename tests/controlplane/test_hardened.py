@@ -11,10 +11,12 @@ from grpc import StatusCode
 
 from headgate.controlplane.app import control_plane
 from headgate.controlplane.translate.resource import CLUSTER
+from headgate.controlplane.xds.server import spiffe_id
 from headgate.kit.controls.faults import InvalidArgument
 from headgate.testing.controlplane import local_settings, running_control_plane
 from headgate.testing.envoy import eventually
 from headgate.testing.xds import Mode, XdsClient, node
+from tests.scenarios.xds.certificates import Authority
 
 WHOAMI = "/api/v1/whoami"
 
@@ -130,6 +132,26 @@ async def test_a_stream_is_one_line_of_the_log(tmp_path, logged):
     assert line["route"].endswith("/DeltaAggregatedResources")
     assert (line["code"], line["fault"], line["status"]) == ("NOT_FOUND", "unknown_team", 404)
     assert line["request_id"]
+
+
+@pytest.mark.parametrize(("team", "code"), [("default", "CANCELLED"), ("other", "PERMISSION_DENIED")])
+async def test_a_stream_is_told_of_by_the_name_in_its_certificate(tmp_path, logged, team, code):
+    """With TLS the line of a stream names who was connected, also where that one may not speak for the node."""
+    authority, name = Authority(), spiffe_id("headgate.local", "default", "n")
+    settings = local_settings(tmp_path, **authority.server_files(tmp_path))
+    async with control_plane(settings) as plane:
+        target, credentials = f"127.0.0.1:{plane.xds.port}", authority.credentials(name)
+        mode, who = Mode(delta=True, aggregated=True), node("n", team=team)
+        async with XdsClient(target, mode, who, credentials=credentials) as client:
+            await client.request(CLUSTER)
+            await (client.next(CLUSTER) if team == "default" else client.ended(CLUSTER))
+
+        async def told():
+            return [line for line in logged() if line.get("protocol") == "grpc"]
+
+        await eventually(told, 10.0, "no line tells of the stream")
+        (line,) = await told()
+    assert (line["principal"], line["code"]) == (name, code)
 
 
 async def test_readiness_ends_before_anything_else(tmp_path):

@@ -131,10 +131,12 @@ class XdsServer:
         expected = spiffe_id(self._trust_domain, node.team, node.id)
         call = current_call()
         try:
-            presented = peers.identify(call.certificate) if call is not None and call.certificate is not None else ""
+            presented = peers(call) if call is not None else None
         except Unauthenticated as fault:
             return f"the certificate does not carry {expected}: {fault.message}"
-        if presented != expected:
+        if call is not None and presented is not None:
+            call.principal = presented  # for the lines that tell of the stream
+        if presented is None or presented.id != expected:
             return f"the certificate does not carry {expected}"
         return "scope 'all' is for trusted networks without TLS" if node.scope == "all" else ""
 
