@@ -46,7 +46,7 @@ class Fleet:
         """Start an instance on ports of its own."""
         settings = ServiceSettings(
             rate_limit_default="off", access_log=False, max_concurrent=0, max_concurrent_per_caller=0, docs=False,
-            shutdown_delay=0.2, shutdown_grace=10.0, instance_id=name, nats_url=self._nats,
+            shutdown_delay=0.5, shutdown_grace=10.0, instance_id=name, nats_url=self._nats,
         )  # fmt: skip
         app = App(Counter(), settings=settings, registry=MemoryRegistry(self.directory))
         self.running[name] = app.running(free_ports=True)
