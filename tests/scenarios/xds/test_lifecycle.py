@@ -148,3 +148,29 @@ async def test_54_a_drained_server_takes_nobody(settings, mode):
             assert time.monotonic() - began < 30.0
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", rig.server.port)
+
+
+async def test_54_a_stream_that_begins_as_the_server_stops_is_ended(settings, mode, monkeypatch):
+    """A stream that is on its way in when the server stops does not hold it up until the end of its grace."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    async with serving(settings) as rig, rig.client(mode) as client:
+        rig.source.put(A)
+        connected = rig.hub._ledger.connected
+
+        async def slowly(*given):
+            arrived.set()
+            await go_on.wait()
+            return await connected(*given)
+
+        monkeypatch.setattr(rig.hub._ledger, "connected", slowly)
+        await client.request(CLUSTER)
+        await asyncio.wait_for(arrived.wait(), 10)
+        stopping = asyncio.create_task(rig.server.drain(60.0))
+
+        async def closing():
+            return rig.hub.closing
+
+        await eventually(closing, 10.0, "the server does not stop")
+        go_on.set()
+        assert await client.ended(CLUSTER) is StatusCode.OK
+        await asyncio.wait_for(stopping, 10)

@@ -215,6 +215,7 @@ class Hub:
             refused=refused,
         )
         session = Session(node, stream, notify, key, self)
+        session.closing = self.closing  # it may have been on its way in when all streams were told to end
         self._sessions.setdefault(key, set()).add(session)
         self._nodes.setdefault(node.key, []).append(session)
         self.metrics.streams.labels(_mode(delta)).inc()
