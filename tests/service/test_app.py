@@ -412,10 +412,17 @@ async def test_documentation_is_shown_as_it_is_told(changes, status):
 
 
 async def test_tools_are_offered_when_asked_for():
-    """With `mcp` methods are tools, at the path of one's choice, and guards hold."""
+    """With `mcp` methods are tools at the path of one's choice, and their guards hold."""
     app = App(Vault(), settings=settings(api_key=KEYS, mcp=True, mcp_path="/tools"))
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     async with app.started() as running, httpx.AsyncClient(base_url=running.url) as http:
-        answer = await http.post("/tools", json=asked, headers={"accept": "application/json, text/event-stream"})
-        assert answer.status_code in (200, 400)
-        assert (await http.post("/mcp", json=asked)).status_code == 401
+
+        async def ask(method, **params):
+            asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-06-18"}
+            return (await http.post("/tools", json=asked, headers=headers)).json()
+
+        tools = [each["name"] for each in (await ask("tools/list"))["result"]["tools"]]
+        opening, door = (next(name for name in tools if name.lower().endswith(each)) for each in ("open", "door"))
+        assert not (await ask("tools/call", name=door, arguments={}))["result"].get("isError")
+        assert (await ask("tools/call", name=opening, arguments={"name": "a"}))["result"]["isError"]
+        assert (await http.post("/mcp", json={})).status_code == 401
