@@ -56,13 +56,22 @@ class Message(NamedTuple):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Names in lower case, and values."""
-        if not self.head:
-            return []
-        pairs = (line.partition(b":") for line in self.head.split(b"\r\n")[1:] if line)
-        return [(name.strip().lower(), value.strip()) for name, _, value in pairs]
+        return headers_of(self.head) if self.head else []
 
 
 Listener = Callable[[Message], None]
+Receiver = Callable[[bytes, bytes, bytes, bytes], None]
+"""Called with a message's subject, reply subject, data and header block."""
+
+
+def headers_of(head: bytes) -> list[tuple[bytes, bytes]]:
+    """Names in lower case, and values, of a header block; b"" has none."""
+    found: list[tuple[bytes, bytes]] = []
+    for line in head.split(b"\r\n")[1:]:
+        if line:
+            name, _, value = line.partition(b":")
+            found.append((name.strip().lower(), value.strip()))
+    return found
 
 
 class _Parser(Parser):
@@ -112,21 +121,29 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         self._ps = _Parser(self)
-        self._listeners: dict[int, Listener] = {}
+        self._receivers: dict[int, Receiver] = {}
         self._inboxes = 0
         self._ticking = False
         self.ended = asyncio.Event()
 
     async def listen(self, subject: str, listener: Listener, *, queue: str = "") -> Subscription:
         """Call `listener` with every message on the subject, until `forget`."""
+
+        def receive(subject: bytes, reply: bytes, data: bytes, head: bytes) -> None:
+            listener(Message(subject.decode(), reply.decode(), data, head))
+
+        return await self.receive(subject, receive, queue=queue)
+
+    async def receive(self, subject: str, receiver: Receiver, *, queue: str = "") -> Subscription:
+        """The same without an object for each message: `receiver` is given its parts."""
         # With a future nats-py starts no task of its own for the subscription.
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         number = self._sid + 1  # where many publish, the first message comes before `subscribe` returns
-        self._listeners[number] = listener
+        self._receivers[number] = receiver
         try:
             return await self.subscribe(subject, queue=queue, future=future)
         except BaseException:
-            del self._listeners[number]
+            del self._receivers[number]
             raise
 
     async def forget(self, subscription: Subscription) -> None:
@@ -136,7 +153,7 @@ class Connection(Client):
 
     def settled(self, subscription: Subscription) -> None:
         """Let go of a subscription that was forgotten."""
-        self._listeners.pop(subscription._id, None)  # noqa: SLF001
+        self._receivers.pop(subscription._id, None)  # noqa: SLF001
         self._remove_sub(subscription._id)  # noqa: SLF001
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
@@ -145,12 +162,12 @@ class Connection(Client):
             await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[no-untyped-call,arg-type,unused-ignore]
 
     def deliver(self, sid: int, subject: bytes, reply: bytes, data: bytes, head: bytes) -> bool:
-        """Hand a message to its listener; False when it has none."""
-        listener = self._listeners.get(sid)
-        if listener is None:
+        """Hand a message to whoever receives it; False when that is nobody of ours."""
+        receiver = self._receivers.get(sid)
+        if receiver is None:
             return False
         try:
-            listener(Message(subject.decode(), reply.decode(), data, head))
+            receiver(subject, reply, data, head)
         except Exception:  # noqa: BLE001 - one message must not end the connection
             _log.exception("a message could not be taken", subject=subject.decode(errors="replace"))
         return True
@@ -160,21 +177,30 @@ class Connection(Client):
 
         Raises Unavailable (`not_connected`) and ResourceExhausted (`message_too_large`).
         """
-        size = len(data)
         if headers:
             head = b"NATS/1.0\r\n" + headers + b"\r\n"
-            size += len(head)
-            line = f"HPUB {subject} {reply} {len(head)} {size}\r\n".encode()
-            command = b"".join((line, head, data, b"\r\n"))
+            size = len(head) + len(data)
+            command = b"".join((f"HPUB {subject} {reply} {len(head)} {size}\r\n".encode(), head, data, b"\r\n"))
         else:
+            size = len(data)
             command = b"".join((f"PUB {subject} {reply} {size}\r\n".encode(), data, b"\r\n"))
+        self._put(command, size)
+
+    def answer(self, reply: bytes, data: bytes) -> None:
+        """Publish to a reply subject as it came, without headers. Raises what `post` does."""
+        size = len(data)
+        self._put(b"PUB %b %d\r\n%b\r\n" % (reply, size, data), size)
+
+    def _put(self, command: bytes, size: int) -> None:
         if size > self._max_payload:
             raise ResourceExhausted(
                 f"the message has {size} bytes; the server takes {self._max_payload}",
                 code="message_too_large",
                 hint="send it as a stream",
             )
-        if self.is_closed or (not self.is_connected and self._pending_data_size + size > self._max_pending_size):
+        if self._status != self.CONNECTED and (
+            self.is_closed or (not self.is_connected and self._pending_data_size + size > self._max_pending_size)
+        ):
             raise Unavailable("there is no connection to NATS", code="not_connected", hint="try again later")
         self._pending.append(command)
         self._pending_data_size += len(command)

@@ -14,10 +14,12 @@ The server names no peer, so limits without a principal count against all anonym
 reply subject is not served: nobody could be told what became of it.
 
 A caller who waits no longer publishes its reply subject on `svc.NAME.$CANCEL`, which all instances hear; whoever
-serves that call cancels it. Reply subjects are nobody's to guess.
+serves that call cancels it and answers nothing. Reply subjects are nobody's to guess.
 
 When it drains it unsubscribes, finishes what came before that, and answers what is left when the time of grace is up.
 
+    DeadlineExceeded
+    └── deadline_exceeded
     Unavailable
     ├── overloaded         too many calls wait
     └── stopping           serving ended before the call did
@@ -25,7 +27,6 @@ When it drains it unsubscribes, finishes what came before that, and answers what
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -34,11 +35,13 @@ import structlog
 from nats.aio.subscription import Subscription
 
 from headgate.kit.controls.call import Call, Pipeline
-from headgate.kit.controls.faults import Fault, InvalidArgument, Unavailable
+from headgate.kit.controls.faults import DeadlineExceeded, Fault, InvalidArgument, Unavailable
+from headgate.kit.current import CURRENT
 from headgate.kit.tls.rotation import Certificates
 from headgate.service.codecs import CODECS, JSON, Codec, codec_of
 from headgate.service.host import Hosted
-from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect
+from headgate.service.transports.nats.calls import Calls, Running
+from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect, headers_of
 from headgate.service.transports.nats.discovery import Discovery, Tally
 from headgate.service.transports.nats.streams import CANCEL, FRAMES, Streams
 from headgate.service.transports.session.conduct import Conduct, Route, seconds_of
@@ -50,33 +53,20 @@ PEER: Final = "nats"
 
 _LONGEST_ERROR: Final = 500
 _MOST_DIGITS: Final = 10
-_OK: Final = {
-    codec.name: b"" if codec is JSON else f"content-type: {codec.media_type}\r\n".encode() for codec in CODECS
-}
+_KINDS: Final = {codec.name: f"content-type: {codec.media_type}\r\n".encode() for codec in CODECS}
 """Headers of answers: without any it is JSON, and costs the least on its way."""
 _log = structlog.get_logger("headgate.service")
 
 
 class _Method:
-    """One subject: the calls under way and those that wait."""
+    """One subject: its calls, and how they fare."""
 
-    __slots__ = ("route", "running", "tally", "waiting")
+    __slots__ = ("calls", "route", "tally")
 
     def __init__(self, route: Route, tally: Tally) -> None:
         self.route = route
         self.tally = tally
-        self.running: set[_Running] = set()
-        self.waiting: deque[Message] = deque()
-
-
-class _Running:
-    """A call under way, and its task."""
-
-    __slots__ = ("message", "task")
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.task: asyncio.Task[None] | None = None
+        self.calls: Calls
 
 
 class NatsWire:
@@ -103,6 +93,7 @@ class NatsWire:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._conduct = Conduct(hosted, pipeline, "nats")
+        self._controlled = pipeline is not None
         self._to = Connecting(connection_url, "headgate service", connect_timeout, options=options)
         self._max_concurrent = max_concurrent
         self._max_waiting = max_waiting
@@ -113,7 +104,6 @@ class NatsWire:
         self._subscriptions: list[Subscription] = []
         self._cancels: list[Subscription] = []
         self._connection: Connection | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
 
     @property
@@ -129,14 +119,17 @@ class NatsWire:
     async def start(self) -> None:
         """Answer."""
         await self.bind()
-        connection, self._loop = self._bound(), asyncio.get_running_loop()
+        connection = self._bound()
         await self._streams.start(connection)
         for route in self._conduct.routes.values():
             method = self._methods[route.subject] = _Method(route, self.discovery.tallies[route.subject])
-            listener = partial(self._came, method)
-            self._subscriptions.append(await connection.listen(route.subject, listener, queue=self._queue))
-        for each in self._conduct.hosted:
-            self._cancels.append(await connection.listen(f"svc.{each.contract.name}.{CANCEL}", self._left))
+            method.calls = Calls(partial(self._serve, method), self._max_concurrent, self._max_waiting)
+            receiver = partial(self._came, method)
+            self._subscriptions.append(await connection.receive(route.subject, receiver, queue=self._queue))
+        for hosted in self._conduct.hosted:
+            name = hosted.contract.name
+            methods = [self._methods[f"svc.{name}.{rpc}"] for rpc in hosted.endpoints]
+            self._cancels.append(await connection.receive(f"svc.{name}.{CANCEL}", partial(_left, methods)))
         await self.discovery.start(connection)
         await connection.flush()
         _log.info("serving", url=self.name, subjects=len(self._methods))
@@ -184,7 +177,9 @@ class NatsWire:
             if left <= 0:
                 break
             await asyncio.wait(tasks, timeout=left)
-        self._refuse_waiting()
+        for method in self._methods.values():
+            while method.calls.waiting:
+                self._refuse(method.calls.waiting.popleft(), _stopping())
         await asyncio.sleep(0)  # who is cancelled before its first step answers nothing
         for task in (tasks := self._under_way()):
             task.cancel("serving ends")
@@ -192,117 +187,112 @@ class NatsWire:
             await asyncio.wait(tasks)
 
     def _under_way(self) -> list[asyncio.Task[None]]:
-        running = (call.task for method in self._methods.values() for call in method.running)
-        return [*(task for task in running if task is not None), *self._streams.tasks]
-
-    def _refuse_waiting(self) -> None:
-        for method in self._methods.values():
-            while method.waiting:
-                self._refuse(method.waiting.popleft(), _stopping())
+        return [task for method in self._methods.values() for task in method.calls.tasks]
 
     def _bound(self) -> Connection:
         if self._connection is None:
             raise Unavailable("the wire is not started", code="not_connected")
         return self._connection
 
-    def _came(self, method: _Method, message: Message) -> None:
+    def _came(self, method: _Method, _subject: bytes, reply: bytes, data: bytes, head: bytes) -> None:
         """A request."""
-        if not message.reply:
+        if not reply:
             _log.warning("a request without a reply subject is not served", subject=method.route.subject)
             return
-        if len(method.running) < self._max_concurrent:
-            self._begin(method, message)
-        elif len(method.waiting) < self._max_waiting:
-            method.waiting.append(message)
-        else:
+        running = Running(reply, data, head, time.monotonic())
+        if not method.calls.came(running):
             fault = Unavailable("too many calls wait already", code="overloaded", hint="try again later")
             method.tally.count(0, fault)
-            self._refuse(message, fault)
+            self._refuse(running, fault)
 
-    def _begin(self, method: _Method, message: Message) -> None:
-        call = _Running(message)
-        # Without the detour through `create_task` and a callback: this is done for every call.
-        call.task = asyncio.Task(self._run(method, call), loop=self._loop)
-        method.running.add(call)
-
-    def _left(self, message: Message) -> None:
-        """Somebody waits no longer."""
-        reply = message.data.decode("ascii", "replace")
-        for method in self._methods.values():
-            for call in method.running:
-                if call.message.reply == reply and call.task is not None:
-                    # One that is cancelled before its first step does not run to its end.
-                    call.task.add_done_callback(partial(self._over, method, call))
-                    call.task.cancel("the caller left")
-            for waiting in [each for each in method.waiting if each.reply == reply]:
-                method.waiting.remove(waiting)
-
-    async def _run(self, method: _Method, call: "_Running") -> None:
+    async def _serve(self, method: _Method, running: Running) -> None:
         try:
-            await self._serve(method, call.message)
+            await self._conducted(method, running)
         except Exception:  # noqa: BLE001 - outermost
             _log.exception("a call broke its wire")
-        finally:
-            self._over(method, call)
 
-    def _over(self, method: _Method, call: "_Running", _task: object = None) -> None:
-        if call not in method.running:
-            return
-        method.running.discard(call)
-        call.task = None
-        if method.waiting and self._connection is not None:
-            self._begin(method, method.waiting.popleft())
-
-    async def _serve(self, method: _Method, message: Message) -> None:
+    async def _conducted(self, method: _Method, running: Running) -> None:
         began = time.perf_counter_ns()
-        headers = message.headers
-        call = self._call(method.route.path, headers)
+        headers = headers_of(running.head) if running.head else []
+        call = Call("nats", "POST", method.route.path, headers, PEER, running.started)
         if FRAMES in call.headers:
+            message = Message(method.route.subject, running.reply.decode(), running.data, running.head)
             fault = await self._streams.serve(message, call)
             method.tally.count(time.perf_counter_ns() - began, fault)
             return
-        fault, codec = None, JSON
+        body, fault, codec = b"", None, JSON
         try:
             codec = _codec(call)
-            if not method.route.unary:
-                raise InvalidArgument("this method streams", code="stream_expected", hint="send frames of a session")
-            asked = _asked(call)
-        except Fault as refused:
-            fault = refused
-            self._conduct.settle(call, fault)
-        else:
-            try:
-                body, fault = await self._conduct.unary(call, method.route, codec, message.data, asked)
-            except asyncio.CancelledError:
-                self._refuse(message, _stopping(), codec, call)
+            body = await self._unary(method.route, running, call, codec)
+        except asyncio.CancelledError:
+            if not running.late or running.task is None or running.task.uncancel():
+                self._conduct.cancelled(call)
+                if not running.left:
+                    self._refuse(running, _stopping(), codec, call)
                 raise
+            fault = DeadlineExceeded("the time ran out", code="deadline_exceeded", hint="allow more time")
+            self._conduct.judge(call, fault)
+        except Exception as error:  # noqa: BLE001 - outermost: whatever it is, the caller is told
+            fault = self._conduct.judge(call, error)
+        if self._controlled:
+            self._conduct.settle(call, fault, len(body), 1 if fault is None else 0)
         method.tally.count(time.perf_counter_ns() - began, fault)
         if fault is None:
-            self._answer(message, body, codec, call)
+            self._answer(running, body, codec, call)
         else:
-            self._refuse(message, fault, codec, call)
+            self._refuse(running, fault, codec, call)
 
-    def _answer(self, message: Message, body: bytes, codec: Codec, call: Call) -> None:
+    async def _unary(self, route: Route, running: Running, call: Call, codec: Codec) -> bytes:
+        """The response's bytes. Without controls there is nobody to ask before."""
+        if not route.unary:
+            raise InvalidArgument("this method streams", code="stream_expected", hint="send frames of a session")
+        asked = _asked(call)
+        CURRENT.set(call)
+        if self._controlled:
+            await self._conduct.enter(call, asked)
+        else:
+            call.route = route.path
+            if asked is not None:
+                call.deadline = call.started + asked
+        request = route.decode(codec, running.data)
+        call.bytes_in = len(running.data)
+        running.until, first = call.deadline, call.budget.first_byte
+        if first is not None:
+            soon = time.monotonic() + first
+            running.until = soon if running.until is None else min(soon, running.until)
+        response = await route.endpoint.call(request, call)
+        return codec.encode(response)
+
+    def _answer(self, running: Running, body: bytes, codec: Codec, call: Call) -> None:
         try:
-            self._bound().post(message.reply, body, headers=_OK[codec.name])
+            if codec is JSON:
+                self._bound().answer(running.reply, body)
+            else:
+                self._bound().post(running.reply.decode(), body, headers=_KINDS[codec.name])
         except Unavailable as fault:
             _log.warning("an answer could not be sent", code=fault.code, request_id=call.request_id)
         except Fault as fault:
-            self._refuse(message, fault, codec, call)
+            self._refuse(running, fault, codec, call)
 
-    def _refuse(self, message: Message, fault: Fault, codec: Codec = JSON, call: Call | None = None) -> None:
+    def _refuse(self, running: Running, fault: Fault, codec: Codec = JSON, call: Call | None = None) -> None:
         from headgate.kit.asgi.problems import status_of
 
         text = " ".join(fault.message[:_LONGEST_ERROR].split())
         headers = f"{ERROR}: {text}\r\n{ERROR_CODE}: {status_of(fault)}\r\ncontent-type: {codec.problem_type}\r\n"
         body = self._conduct.document(codec, fault, call)
         try:
-            self._bound().post(message.reply, body, headers=headers.encode())
+            self._bound().post(running.reply.decode(), body, headers=headers.encode())
         except Fault as lost:
             _log.warning("a refusal could not be sent", code=lost.code, refused=fault.code)
 
     def _call(self, path: str, headers: list[tuple[bytes, bytes]]) -> Call:
         return Call("nats", "POST", path, headers, PEER, time.monotonic())
+
+
+def _left(methods: Iterable[_Method], _subject: bytes, _reply: bytes, data: bytes, _head: bytes) -> None:
+    """Somebody waits no longer for what would be answered at `data`."""
+    for method in methods:
+        method.calls.cancel(data)
 
 
 def _codec(call: Call) -> Codec:
