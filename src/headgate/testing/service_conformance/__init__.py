@@ -29,4 +29,4 @@ __all__ = [
 ]
 
 # The table fills itself.
-from headgate.testing.service_conformance import anyapp, events, faults, guards, hops, once, streams, values  # noqa: F401
+from headgate.testing.service_conformance import anyapp, events, faults, guards, hops, leaving, once, streams, values  # noqa: F401

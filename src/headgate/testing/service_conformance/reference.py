@@ -94,6 +94,10 @@ class Journal:
         """What was noted under a key."""
         return list(self._lines.get(key, ()))
 
+    def count(self, line: str) -> list[str]:
+        """The keys under which a line was noted, as often as it was."""
+        return [key for key, lines in self._lines.items() for each in lines if each == line]
+
     async def has(self, key: str, line: str) -> None:
         """Return once a line is there."""
         while line not in self._lines.get(key, ()):
@@ -108,6 +112,10 @@ class Reference(Service, name="reference", version="1.0.0", public=True):
     def __init__(self, **dependencies: Any) -> None:
         super().__init__(**dependencies)
         self._journal = Journal()
+
+    def noted(self, line: str) -> list[str]:
+        """The keys under which a line was noted, as often as it was; for who is in the same process."""
+        return self._journal.count(line)
 
     @rpc
     async def journal(self, key: str, awaited: str = "") -> list[str]:

@@ -31,7 +31,7 @@ BOTH: Final[tuple[WireName, ...]] = ("http", "socket", "nats", "local")
 WAYS: Final = (*(Way(wire, codec) for wire in BOTH for codec in CODECS), Way("grpc", "msgpack"))
 """All there are; gRPC's codec is its own."""
 
-Group = Literal["any", "reference", "hops", "events"]
+Group = Literal["any", "reference", "hops", "events", "leaving"]
 Run = Callable[["Site"], Awaitable[None]]
 
 
@@ -39,8 +39,8 @@ Run = Callable[["Site"], Awaitable[None]]
 class Rule:
     """One rule. `run` raises AssertionError, saying what it saw.
 
-    `group` is what it needs: nothing (`any`), the reference service, a relay that finds it over the same wire, or
-    a broker. `without` are wires that cannot do it, whoever asks.
+    `group` is what it needs: nothing (`any`), the reference service, a relay that finds it over the same wire, a
+    broker, or a site that may be stopped. `without` are wires that cannot do it, whoever asks.
     """
 
     name: str
