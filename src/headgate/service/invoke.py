@@ -82,7 +82,7 @@ class Conditions:
 class Endpoint:
     """See the module. Raises InvalidArgument for a method without a guard, or with middleware nobody knows."""
 
-    __slots__ = ("_bind", "_conditions", "_guard", "_outcome", "_run", "method", "path", "service")
+    __slots__ = ("_bind", "_conditions", "_guard", "_outcome", "_plain", "_run", "method", "path", "service")
 
     def __init__(self, service: Service, contract: Contract, method: Method, conditions: Conditions) -> None:
         if method.guard is None:
@@ -104,6 +104,11 @@ class Endpoint:
             run = partial(_with_details, run)
         for each in reversed(chain):
             run = _link(each, run)
+        options = method.options
+        self._plain = run == self._handle and not (
+            method.kind.streams_out or options.timeout is not None or options.cache or options.idempotent == "key"
+        )
+        """Whether nothing is round the method but its guard."""
         self._run = run
 
     async def call(self, request: Any, call: Call) -> Any:
@@ -113,6 +118,8 @@ class Endpoint:
         CONTEXT.set(context)
         if not self._guard.public:
             await check(self._guard, self._conditions.roles, context, request)
+        if self._plain:
+            return await self._bind(request, context)
         if options.timeout is not None:
             _shorten(call, options.timeout)
         invocation = Invocation(method, request, context)
