@@ -14,7 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from typing import Any
+from types import coroutine as coroutine_of
+from typing import Any, Final
+
+import structlog
+
+_AT_A_TIME: Final = 16
+"""So many are begun before what they answered is sent, and whoever else waits for the loop has it."""
+_BROKE: Final = "a call broke its wire"
+_log = structlog.get_logger("headgate.service")
 
 Serve = Callable[["Running"], Coroutine[Any, Any, None]]
 
@@ -43,7 +51,7 @@ class Running:
 
 
 class Calls:
-    """See the module. `serve` answers one call and raises nothing but CancelledError."""
+    """See the module. `serve` answers one call; what it raises is logged."""
 
     __slots__ = ("_beginning", "_context", "_loop", "_most", "_serve", "_total", "running", "tasks", "waiting")
 
@@ -94,12 +102,33 @@ class Calls:
 
     async def _begin(self) -> None:
         task = asyncio.current_task()
-        waiting, running = self.waiting, self.running
+        waiting, running, context, serve = self.waiting, self.running, self._context, self._serve
+        begun = 0
         try:
             while waiting and len(running) < self._most:
-                await _Steps(self, waiting.popleft(), task)
-                if self._beginning is not task or (task is not None and task.cancelling()):
-                    break
+                call = waiting.popleft()
+                coroutine, own = serve(call), context.copy()
+                try:
+                    awaited = own.run(coroutine.send, None)
+                except StopIteration:
+                    if task is not None and task.cancelling():
+                        return
+                    begun += 1
+                    if begun % _AT_A_TIME == 0:
+                        await asyncio.sleep(0)
+                    continue
+                except Exception:  # noqa: BLE001 - outermost
+                    _log.exception(_BROKE)
+                    continue
+                self._waits(call, task)
+                try:
+                    await _rest(call, coroutine, own, awaited)
+                except Exception:  # noqa: BLE001 - outermost
+                    _log.exception(_BROKE)
+                finally:
+                    running.discard(call)
+                    call.task = None
+                return
         finally:
             if self._beginning is task:
                 self._beginning = None
@@ -114,32 +143,7 @@ class Calls:
         self._go_on()
 
 
-class _Steps:
-    """A call from its first step to its last, in a context of its own."""
-
-    __slots__ = ("_call", "_calls", "_task")
-
-    def __init__(self, calls: Calls, call: Running, task: "asyncio.Task[None] | None") -> None:
-        self._calls = calls
-        self._call = call
-        self._task = task
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        calls, call = self._calls, self._call
-        context = calls._context.copy()  # noqa: SLF001 - the two are one
-        coroutine = calls._serve(call)  # noqa: SLF001
-        try:
-            awaited = context.run(coroutine.send, None)
-        except StopIteration:
-            return
-        calls._waits(call, self._task)  # noqa: SLF001
-        try:
-            yield from _rest(call, coroutine, context, awaited)
-        finally:
-            calls.running.discard(call)
-            call.task = None
-
-
+@coroutine_of
 def _rest(
     call: Running, coroutine: Coroutine[Any, Any, None], context: Context, awaited: Any
 ) -> Generator[Any, Any, None]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from headgate.kit.controls.faults import Fault, ResourceExhausted
-from headgate.service.client.errors import BadAnswer, OutOfTime, Unreachable
+from headgate.service.client.errors import BadAnswer, Unreachable
 from headgate.service.codecs import JSON, Codec, codec_of
 from headgate.service.faults import fault_of
 from headgate.service.method import Method
@@ -31,6 +31,7 @@ from headgate.service.transports.nats.connection import (
     connect,
     header_lines,
 )
+from headgate.service.transports.nats.deadlines import Deadlines
 from headgate.service.transports.nats.streams import CANCEL, head_of
 from headgate.service.transports.session.calling import Calling, Refused, fault_from
 from headgate.service.transports.session.frames import Form, form_of
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 MEBIBYTE: Final = 1_048_576
 _FAILED: Final = b"nats-service-error-code"
 _FAILED_MARK: Final = b"Nats-Service-Error-Code"
+
+Waiting = asyncio.Future[tuple[bytes, bytes]]
+"""What will be answered: data and headers."""
 
 
 class NatsClient:
@@ -77,7 +81,8 @@ class NatsClient:
         self._connecting = asyncio.Lock()
         self._prefix = ""
         self._count = 0
-        self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self._waiting: dict[str, Waiting] = {}
+        self._deadlines = Deadlines()
         self._streams: dict[str, _Stream] = {}
 
     async def unary(self, out: "Outgoing", request: Any) -> Any:
@@ -85,27 +90,26 @@ class NatsClient:
         connection = self._connection if self._connection is not None else await self._connected()
         data = self._codec.encode(request)
         token = self._token()
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        left = out.left()
+        lines = self._lines(out, None if left is None else max(1, round(left * 1_000)))
+        future: Waiting = asyncio.get_running_loop().create_future()
         self._waiting[token] = future
+        moment = None if left is None else self._deadlines.add(future, left)
         try:
-            left = out.left()
-            connection.post(
-                self._subject(out), data, reply=f"{self._prefix}.{token}", headers=self._lines(out, milliseconds(out))
-            )
-            timer = None if left is None else asyncio.get_running_loop().call_later(left, _expire, future)
-            try:
-                message = await future
-            except asyncio.CancelledError:
-                self._leave(connection, out, token)
-                raise
-            finally:
-                if timer is not None:
-                    timer.cancel()
+            connection.post(self._subject(out), data, reply=f"{self._prefix}.{token}", headers=lines)
+            data, head = await future
+        except asyncio.CancelledError:
+            self._leave(connection, out, token)
+            raise
         finally:
-            self._waiting.pop(token, None)
-        if message.head and (_FAILED_MARK in message.head or message.status):
-            raise self._failed(out, message)
-        return self._responses.decode(out.method, self._held(message.data))
+            del self._waiting[token]
+            if moment is not None:
+                self._deadlines.forget(future, moment)
+        if head:
+            message = Message("", "", data, head)
+            if _FAILED_MARK in head or message.status:
+                raise self._failed(out, message)
+        return self._responses.decode(out.method, self._held(data))
 
     async def stream(self, out: "Outgoing", request: Any) -> AsyncGenerator[Any, None]:
         """The answers as they come."""
@@ -180,23 +184,23 @@ class NatsClient:
         code = headers.get(_FAILED, b"")
         return fault_of(document, out.method.faults, status=int(code) if code.isdigit() else 500)
 
-    def _came(self, message: Message) -> None:
-        token = message.subject[len(self._prefix) + 1 :]
+    def _came(self, subject: bytes, reply: bytes, data: bytes, head: bytes) -> None:
+        token = subject[len(self._prefix) + 1 :].decode()
         future = self._waiting.get(token)
         if future is not None:
             if not future.done():
-                future.set_result(message)
+                future.set_result((data, head))
             return
         stream = self._streams.get(token)
         if stream is not None:
-            stream.came(message)
+            stream.came(Message(subject.decode(), reply.decode(), data, head))
 
     async def _connected(self) -> Connection:
         async with self._connecting:
             if self._connection is None:
                 connection = await connect(self._to)
                 self._prefix = connection.inbox()
-                await connection.listen(f"{self._prefix}.*", self._came)
+                await connection.receive(f"{self._prefix}.*", self._came)
                 self._connection = connection
             return self._connection
 
@@ -257,11 +261,6 @@ class _Stream:
     def _broken(self, fault: Fault) -> None:
         self.fault = fault
         self.calling.lost()
-
-
-def _expire(future: "asyncio.Future[Message]") -> None:
-    if not future.done():
-        future.set_exception(OutOfTime("no answer came in time", hint="allow more time"))
 
 
 def _nobody(subject: str) -> Unreachable:

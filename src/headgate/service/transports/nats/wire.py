@@ -206,12 +206,6 @@ class NatsWire:
             self._refuse(running, fault)
 
     async def _serve(self, method: _Method, running: Running) -> None:
-        try:
-            await self._conducted(method, running)
-        except Exception:  # noqa: BLE001 - outermost
-            _log.exception("a call broke its wire")
-
-    async def _conducted(self, method: _Method, running: Running) -> None:
         began = time.perf_counter_ns()
         headers = headers_of(running.head) if running.head else []
         call = Call("nats", "POST", method.route.path, headers, PEER, running.started)
