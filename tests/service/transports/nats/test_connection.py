@@ -63,3 +63,36 @@ async def test_messages_that_come_at_once_are_heard(url):
     assert listener.is_connected
     await publisher.aclose()
     await listener.aclose()
+
+
+def test_what_is_relied_on_of_nats_py_is_there():
+    """The names of nats-py that are not public and that the connection uses: another release may have others."""
+    client = Connection()
+    for name in ("_status", "_sid", "_subs", "_pending", "_pending_data_size", "_max_pending_size", "_max_payload"):
+        assert hasattr(client, name), name
+    for name in ("CONNECTED", "_flush_queue", "_ps", "_send_unsubscribe", "_remove_sub", "_process_msg"):
+        assert hasattr(client, name), name
+    for name in ("buf", "state", "parse"):
+        assert hasattr(client._ps, name), name
+
+
+async def test_what_is_posted_in_one_turn_is_written_once(connection):
+    """Messages leave together, in order, and the figures of nats-py are right again when they have."""
+    heard: list[bytes] = []
+    done = asyncio.Event()
+
+    def receive(subject: bytes, reply: bytes, data: bytes, head: bytes) -> None:
+        heard.append(data)
+        if len(heard) == 100:
+            done.set()
+
+    await connection.receive("many", receive)
+    await connection.flush()
+    for number in range(50):
+        connection.post("many", b"%d" % (2 * number))
+        connection.answer(b"many", b"%d" % (2 * number + 1))
+    assert len(connection._pending) == 100
+    assert connection._flush_queue.empty()
+    await asyncio.wait_for(done.wait(), 10)
+    assert heard == [b"%d" % number for number in range(100)]
+    assert (connection._pending, connection._pending_data_size) == ([], 0)

@@ -254,3 +254,41 @@ async def test_what_a_stream_is_sent_with_comes_once(nats: Nats) -> None:
     await client.aclose()
     await made.stop()
     assert seen == [[(b"x-api-key", b"k")]]
+
+
+async def test_nobody_who_gave_up_is_served(nats: Nats, wire: tuple[NatsWire, Echo], bare: Any) -> None:
+    """The time a caller has counts from when its request came; one whose turn comes too late is not begun."""
+    service, hold, short = wire[1], bare.new_inbox(), bare.new_inbox()
+    answered = await bare.subscribe(short)
+    for _ in range(2):  # as many as are served at a time
+        await bare.publish("svc.echo.Wait", b"{}", reply=hold)
+    await asyncio.wait_for(service.begun.wait(), PATIENCE)
+    await bare.publish("svc.echo.Wait", b"{}", reply=short, headers={"x-request-timeout-ms": "20"})
+    await bare.request("svc.echo.Say", b'{"text":"x"}', timeout=PATIENCE)
+    service.begun.clear()
+    await asyncio.sleep(0.05)
+    service.gate.set()
+    answer = await answered.next_msg(timeout=PATIENCE)
+    assert json.loads(answer.data)["code"] == "deadline_exceeded"
+    assert not service.begun.is_set()
+
+
+async def test_time_that_is_up_ends_the_call_and_says_so(wire: tuple[NatsWire, Echo], bare: Any) -> None:
+    """A handler that waits too long is cancelled, its caller is told, and it is counted."""
+    answer = await bare.request("svc.echo.Wait", b"{}", timeout=PATIENCE, headers={"x-request-timeout-ms": "20"})
+    assert json.loads(answer.data)["code"] == "deadline_exceeded"
+    assert wire[1].cancelled.is_set()
+    tally = wire[0].discovery.tallies["svc.echo.Wait"]
+    assert (tally.requests, tally.errors) == (1, 1)
+
+
+async def test_a_call_sees_itself_and_no_other(nats: Nats) -> None:
+    """Calls that came at once and wait for nothing share a task, and each finds its own context there."""
+    client = NatsClient(nats.url)
+    wire = NatsWire(host([Echo()]), nats.url)
+    await wire.start()
+    asked = [out("See", headers={"x-own": str(number)}) for number in range(50)]
+    seen = await asyncio.gather(*(client.unary(each, request("See")) for each in asked))
+    assert [each.header for each in seen] == [str(number) for number in range(50)]
+    await client.aclose()
+    await wire.stop()

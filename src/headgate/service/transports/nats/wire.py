@@ -224,8 +224,7 @@ class NatsWire:
                 if not running.left:
                     self._refuse(running, _stopping(), codec, call)
                 raise
-            fault = DeadlineExceeded("the time ran out", code="deadline_exceeded", hint="allow more time")
-            self._conduct.judge(call, fault)
+            fault = _late()
         except Exception as error:  # noqa: BLE001 - outermost: whatever it is, the caller is told
             fault = self._conduct.judge(call, error)
         if self._controlled:
@@ -248,6 +247,8 @@ class NatsWire:
             call.route = route.path
             if asked is not None:
                 call.deadline = call.started + asked
+        if call.deadline is not None and call.deadline <= time.monotonic():
+            raise _late()
         request = route.decode(codec, running.data)
         call.bytes_in = len(running.data)
         running.until, first = call.deadline, call.budget.first_byte
@@ -308,6 +309,10 @@ def _asked(call: Call) -> float | None:
     if value is None:
         return None
     return seconds_of(int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else 0)
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the time ran out", code="deadline_exceeded", hint="allow more time")
 
 
 def _stopping() -> Unavailable:
