@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,27 +54,43 @@ async def _forget(stream: str, nats: str) -> None:
 
 @asynccontextmanager
 async def placed(way: Way, found: str, path: Path, nats: str, broker: str = "memory") -> AsyncIterator[Site]:
-    """The reference service over a way, found in a registry of that sort, with a broker of that sort."""
-    async with brokered(broker, nats) as events:
-        if found == "address":
-            async with reference(way, broker=events, nats=nats) as site:
-                yield site
-        elif found == "kubernetes":
-            async with FakeKubernetes(token="secret") as fake, reference(way, broker=events, nats=nats) as site:
-                ports = {"http": int(site.running.url.rpartition(":")[2])}
-                ports["grpc"] = int(site.running.grpc_address.rpartition(":")[2])
-                for name in ("reference", "relay"):
-                    fake.put_service(name)
-                    fake.put_slice(name, {"pod-1": "127.0.0.1"}, ports=ports)
-                registry = KubernetesRegistry(access=fake.access(), policy=quick())
-                yield Site(site.app, site.running, way, site.watch, {"registry": registry})
-                await registry.aclose()
-        else:
-            async with (
-                _registry(found, path) as registry,
-                reference(way, registry=registry, broker=events, nats=nats) as site,
-            ):
-                yield site
+    """The reference service over a way, found in a registry of that sort, with a broker of that sort.
+
+    `nats` is the broker's. The wire has a server of its own: sites that share one answer each other's calls.
+    """
+    with own_server(way) as wire:
+        async with brokered(broker, nats) as events:
+            told: dict[str, Any] = {"broker": events, "nats": wire}
+            if found == "address":
+                async with reference(way, **told) as site:
+                    yield site
+            elif found == "kubernetes":
+                async with FakeKubernetes(token="secret") as fake, reference(way, **told) as site:
+                    registry = _pods(fake, site)
+                    yield Site(site.app, site.running, way, site.watch, {"registry": registry})
+                    await registry.aclose()
+            else:
+                async with _registry(found, path) as known, reference(way, registry=known, **told) as site:
+                    yield site
+
+
+@contextmanager
+def own_server(way: Way) -> Iterator[str]:
+    """The URL of a NATS server for one site, "" where it needs none."""
+    if way.wire != "nats":
+        yield ""
+        return
+    with nats_or_skip() as server:
+        yield server.url
+
+
+def _pods(fake: FakeKubernetes, site: Site) -> KubernetesRegistry:
+    ports = {"http": int(site.running.url.rpartition(":")[2])}
+    ports["grpc"] = int(site.running.grpc_address.rpartition(":")[2])
+    for name in ("reference", "relay"):
+        fake.put_service(name)
+        fake.put_slice(name, {"pod-1": "127.0.0.1"}, ports=ports)
+    return KubernetesRegistry(access=fake.access(), policy=quick())
 
 
 @asynccontextmanager
