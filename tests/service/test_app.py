@@ -320,11 +320,11 @@ def test_a_class_is_no_service():
         App(Orders, settings=settings())  # type: ignore[arg-type]
 
 
-def test_several_workers_need_a_name():
-    """An application cannot be handed to worker processes."""
+def test_an_application_is_one_process():
+    """Several workers are refused: each process is an instance of its own."""
     with pytest.raises(FailedPrecondition) as raised:
         App(Orders(), settings=settings(workers=2)).run()
-    assert raised.value.code == "workers_need_a_name"
+    assert raised.value.code == "one_process"
 
 
 class Heard(Service, public=True):

@@ -150,9 +150,9 @@ class App:
         """`serve` in an event loop of its own, with logs as the settings say. Returns the exit code."""
         if self.settings.workers > 1:
             raise FailedPrecondition(
-                "several workers import the application themselves: they need its name, not the application",
-                code="workers_need_a_name",
-                hint=f"headgate run MODULE:APP --workers {self.settings.workers}",
+                "an application of services is one process: each is an instance that the registry tells",
+                code="one_process",
+                hint="start several processes with ports of their own, or several pods",
             )
         open_logs(self.settings)
         return run(self.serve())

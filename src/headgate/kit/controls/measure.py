@@ -26,7 +26,7 @@ class Figures(Protocol):
 
 
 class Measure(Control):
-    """Tells `figures` of calls. An HTTP answer without a length is a stream, and so are sockets and RPCs."""
+    """Tells `figures` of calls. Streams are answers without a length, sockets, and RPCs but unary ones."""
 
     name: ClassVar[str] = "measure"
 
@@ -42,6 +42,8 @@ class Measure(Control):
         """See whether the answer is a stream."""
         if call.kept("measure") != _COUNTED:
             return
+        if call.messages_out:
+            return  # the one response to a unary RPC
         if call.protocol == "http":
             if call.status in _EMPTY or call.method == "HEAD":
                 return

@@ -64,7 +64,9 @@ class RequestIds(Control):
             call.trace = parse_traceparent(parent, b",".join(call.values(b"tracestate")))
 
     def respond(self, call: Call, headers: MutableHeaders) -> None:
-        """Tell the caller the id."""
+        """Tell the caller the id. Over native gRPC success tells only who sent one; refusals tell all."""
+        if call.protocol == "grpc" and call.code == "OK" and REQUEST_ID not in call.headers:
+            return
         for position, (name, _) in enumerate(headers):
             if name == REQUEST_ID:
                 headers[position] = (REQUEST_ID, call.request_id.encode())

@@ -18,7 +18,7 @@ async def _call(target: Target, method: str, request: Any, **given: Any) -> Any:
 
     from headgate.testing.conformance.orders_rpc import Order
 
-    metadata = [(name.lower(), value) for name, value in target.headers.items()]
+    metadata = [(name.lower(), value) for name, value in (target.headers | given.pop("metadata", {})).items()]
     async with grpc.aio.insecure_channel(target.grpc) as channel:
         stub = channel.unary_unary(
             f"/{SERVICE}/{method}",
@@ -42,12 +42,12 @@ async def _refusal(target: Target, method: str, request: Any, **given: Any) -> A
 
 @check("grpc")
 async def check_rpc(target: Target) -> None:
-    """An RPC is answered, and told its request id."""
+    """An RPC is answered, and keeps the request id it came with."""
     from headgate.testing.conformance.orders_rpc import Order
 
-    answer, metadata = await _call(target, "Create", Order(name="tea", quantity=2))
+    answer, metadata = await _call(target, "Create", Order(name="tea", quantity=2), metadata={"x-request-id": "r-2"})
     expect((answer.name, answer.quantity) == ("tea", 2), str(answer))
-    expect("x-request-id" in metadata, f"metadata {sorted(metadata)}")
+    expect(metadata.get("x-request-id") == "r-2", f"metadata {sorted(metadata)}")
 
 
 @check("grpc")
