@@ -70,7 +70,7 @@ class FakeConsul(HttpFake):
                 return self._deregister(service_id)
             case "PUT", "v1", "agent", "check", "pass", check:
                 return self._pass(check.removeprefix("service:"))
-            case "GET", "v1", "agent", "service", *rest if (found := self.services.get("/".join(rest))):
+            case "GET", "v1", "agent", "service", *rest if found := self.services.get("/".join(rest)):
                 return Answered(200, found)
         return Answered(404, f"unknown: {asked.path}")
 
