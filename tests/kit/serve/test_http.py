@@ -271,6 +271,22 @@ async def test_a_websocket_nobody_answers(http_server):
     await served.stop()
 
 
+async def test_a_refused_websocket_is_no_error_of_ours(http_server, logged):
+    """A stranger whose handshake is refused with an answer gets it, and nothing is logged as an error."""
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-why", b"unknown")]})
+        await send({"type": "websocket.http.response.body", "body": b"who?"})
+
+    served = http_server(app)
+    await served.start()
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await websockets.connect(served.url.replace("http", "ws"))
+    assert (caught.value.response.status_code, caught.value.response.headers["x-why"]) == (401, "unknown")
+    await served.stop()
+    assert [line for line in logged() if line["level"] in {"error", "warning"}] == []
+
+
 async def test_a_life_that_ends_early(http_server):
     """A lifespan that breaks while the application is served is what waiting for the server raises."""
     broken = asyncio.Event()

@@ -204,3 +204,9 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if scope is not None and connection is not None:
             # The task that was made for this scope has not run yet.
             scope["extensions"]["tls"] = tls_extension(connection)
+
+    async def send(self, message: Any) -> None:
+        """Send; a refusal that is out completes the handshake, which uvicorn would otherwise call an error of ours."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
