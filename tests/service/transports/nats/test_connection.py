@@ -65,15 +65,14 @@ async def test_messages_that_come_at_once_are_heard(url):
     await listener.aclose()
 
 
-def test_what_is_relied_on_of_nats_py_is_there():
+async def test_what_is_relied_on_of_nats_py_is_there(connection):
     """The names of nats-py that are not public and that the connection uses: another release may have others."""
-    client = Connection()
     for name in ("_status", "_sid", "_subs", "_pending", "_pending_data_size", "_max_pending_size", "_max_payload"):
-        assert hasattr(client, name), name
+        assert hasattr(connection, name), name
     for name in ("CONNECTED", "_flush_queue", "_ps", "_send_unsubscribe", "_remove_sub", "_process_msg"):
-        assert hasattr(client, name), name
+        assert hasattr(connection, name), name
     for name in ("buf", "state", "parse"):
-        assert hasattr(client._ps, name), name
+        assert hasattr(connection._ps, name), name
 
 
 async def test_what_is_posted_in_one_turn_is_written_once(connection):
@@ -96,3 +95,26 @@ async def test_what_is_posted_in_one_turn_is_written_once(connection):
     await asyncio.wait_for(done.wait(), 10)
     assert heard == [b"%d" % number for number in range(100)]
     assert (connection._pending, connection._pending_data_size) == ([], 0)
+
+
+async def test_more_than_the_socket_takes_at_once_arrives_whole(url):
+    """What cannot be written at once waits its turn, and nothing is lost or out of order."""
+    one, two = await connect(Connecting(url)), await connect(Connecting(url))
+    heard: list[int] = []
+    done = asyncio.Event()
+
+    def receive(subject: bytes, reply: bytes, data: bytes, head: bytes) -> None:
+        heard.append(int(data[:4]))
+        if len(heard) == 200:
+            done.set()
+
+    await two.receive("large", receive)
+    await two.flush()
+    for number in range(200):
+        one.post("large", b"%04d" % number + b"x" * 200_000)
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    await asyncio.wait_for(done.wait(), 20)
+    assert heard == list(range(200))
+    await one.aclose()
+    await two.aclose()
