@@ -29,7 +29,7 @@ up: $(VENV)/.run ## install, then run the whole platform here (Ctrl-C stops it)
 	@exec $(BIN)/headgate up $(ARGS)
 
 test: $(VENV)/.dev ## install, then run the whole test suite
-	@$(BIN)/python -m pytest -m 'not soak and not consul and not kube' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not soak and not consul and not kube' -n auto --maxprocesses 4 $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy and import-linter
 	@$(BIN)/ruff check .
