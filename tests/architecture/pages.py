@@ -13,6 +13,7 @@ from headgate.controlplane.web.refusals import Refusals
 from headgate.controlplane.xds.metrics import XdsMetrics
 from headgate.dataplane.settings import DataplaneSettings
 from headgate.kit.reference import (
+    added_settings_page,
     controls_page,
     errors_page,
     kit_settings_page,
@@ -20,11 +21,17 @@ from headgate.kit.reference import (
     registry_of_kit,
     settings_page,
 )
+from headgate.service.settings import ServiceSettings
 
 PACKAGE = Path(headgate.__file__).parent
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 SECTIONS = [("Control plane", ControlPlaneSettings), ("Dataplane", DataplaneSettings)]
+
+SERVICES = """
+What an `App` of services is told, besides [all of the kit](kit-settings.md) and in the same ways: flags, variables,
+`headgate.toml`, `.env`. The guide to [services](../guides/services.md) shows them in use.
+"""
 
 
 def control_plane_metrics() -> CollectorRegistry:
@@ -39,6 +46,7 @@ def control_plane_metrics() -> CollectorRegistry:
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": lambda: settings_page(SECTIONS),
     "kit-settings.md": kit_settings_page,
+    "service-settings.md": lambda: added_settings_page("Settings of services", SERVICES, ServiceSettings),
     "controls.md": controls_page,
     "metrics.md": lambda: metrics_page(
         [("Services hardened with the kit", registry_of_kit()), ("The control plane, besides", control_plane_metrics())]

@@ -56,6 +56,16 @@ A process with settings of its own inherits the groups it needs, as the control 
 {tables}"""
 
 
+def added_settings_page(title: str, told: str, settings: type[HardeningSettings]) -> str:
+    """The page of what `settings` adds to the kit's; `told` is what stands above its table, in Markdown."""
+    return f"""{GENERATED}
+# {title}
+
+{told.strip()}
+
+{_table(settings, dict(groups_of(settings))[settings])}"""
+
+
 def _group(group: type[Settings], names: Iterable[str]) -> str:
     return f"""## {(group.__doc__ or "").strip().rstrip(".")}
 
@@ -69,12 +79,15 @@ def _table(settings: type[Settings], names: Iterable[str]) -> str:
 
 
 def _row(settings: type[Settings], name: str, info: FieldInfo) -> tuple[str, ...]:
+    told = [cell(info.description or "")]
+    if issubclass(settings, HardeningSettings):
+        told += _refusals(name)
     return (
         f"`{name}`",
         "<br>".join(f"`{way}`" for way in _ways(settings, name, info)),
         _default(info),
         cell(allowed_here(settings, name)),
-        "<br>".join([cell(info.description or ""), *(_refusals(name) if settings is HardeningSettings else ())]),
+        "<br>".join(told),
     )
 
 
@@ -82,7 +95,7 @@ def _ways(settings: type[Settings], name: str, info: FieldInfo) -> Iterator[str]
     yield variable_of(name, settings)
     if not is_secret(info):
         yield flag_of(name)
-    elif settings is HardeningSettings:
+    elif issubclass(settings, HardeningSettings):
         yield f"{flag_of(name)}-file"
 
 
