@@ -265,6 +265,34 @@ async def test_d18_a_defect_in_litestar_tells_nothing(logged):
     assert (response.status_code, "sda9" in response.text) == (500, False)
 
 
+async def test_a_body_read_before_the_handler_is_refused_alike(logged):
+    """Broken JSON is the caller's mistake on Litestar when a middleware, such as Sentry's, reads it first too."""
+    from litestar import Litestar, Request, post
+
+    @post("/x")
+    async def never(data: dict[str, int]) -> None:
+        raise AssertionError
+
+    def reading(app):
+        async def read(scope, receive, send):
+            await Request(scope, receive).json()
+            await app(scope, receive, send)
+
+        return read
+
+    @post("/y")
+    async def unwritable(data: dict[str, int]) -> object:
+        return object()
+
+    app = Litestar([never, unwritable], middleware=[reading])
+    broken = await answer(app, "POST", "/x", b'{"name":', JSON)
+    assert (broken.status_code, broken.json()["detail"]) == (
+        400,
+        "the body is not JSON: Expecting value at character 8",
+    )
+    assert (await answer(app, "POST", "/y", b'{"a":1}', JSON)).status_code == 500
+
+
 class TestQuart:
     """What Quart does of its own."""
 

@@ -73,19 +73,22 @@ def invalid(violations: Iterable[Violation]) -> InvalidArgument:
 
 def not_json(body: object) -> InvalidArgument:
     """The fault for a body that is not JSON: where it stops being it, in json's words whoever noticed."""
-    reason = "malformed"
     if isinstance(body, str | bytes | bytearray):
-        if not body:
-            return invalid([REQUIRED])
-        try:
-            json.loads(body)
-        except json.JSONDecodeError as error:
-            reason = f"{error.msg} at character {error.pos}"
-        except UnicodeDecodeError:
-            reason = "it is not UTF-8"
-        except (ValueError, RecursionError):
-            reason = "it is nested too deeply, or has numbers too long"
-    return broken_json(reason)
+        return broken_json(what_breaks(body) or "malformed") if body else invalid([REQUIRED])
+    return broken_json("malformed")
+
+
+def what_breaks(body: str | bytes | bytearray) -> str:
+    """Why a body is not JSON, "" if it is."""
+    try:
+        json.loads(body)
+    except json.JSONDecodeError as error:
+        return f"{error.msg} at character {error.pos}"
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    except (ValueError, RecursionError):
+        return "it is nested too deeply, or has numbers too long"
+    return ""
 
 
 def broken_json(reason: str) -> InvalidArgument:

@@ -28,6 +28,7 @@ from headgate.kit.asgi.inputs import (
     not_this_type,
     of_details,
     plain,
+    what_breaks,
 )
 from headgate.kit.asgi.problems import Rendered, answering, defect, http_problem, rendered, tell
 from headgate.kit.asgi.sockets import FAILURE
@@ -121,8 +122,11 @@ def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault | None:
     cause = error.__cause__
     if isinstance(error, ValidationException):
         return _validation_fault(request, error)
+    body = ScopeState.from_scope(request.scope).body
     if isinstance(cause, SerializationException):
-        return not_json(ScopeState.from_scope(request.scope).body)
+        return not_json(body)
+    if isinstance(error, SerializationException) and isinstance(body, bytes) and body and what_breaks(body):
+        return not_json(body)  # read outside the handler, as Sentry's integration does
     if isinstance(error, HTTPException | StarletteHTTPException):
         return None
     return fault_of(error)

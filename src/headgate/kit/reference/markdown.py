@@ -14,8 +14,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """`text` as the words of a cell, on one line."""
-    return re.sub(r"([|<>])", r"\\\1", " ".join(text.split()))
+    """`text` as the words of a cell, on one line. Patterns in it look like links, and are none."""
+    return re.sub(r"([|<>]|(?<=\])\()", r"\\\1", " ".join(text.split()))
 
 
 def first_paragraph(text: str | None) -> str:

@@ -21,7 +21,7 @@ TURN: Final = 32
 
 
 class Outlet:
-    """See the module. One task puts frames. `heartbeat` 0, and `idle` b"", send nothing in between."""
+    """See the module. One task puts frames. With `heartbeat` 0 `idle` only opens an answer that is slow to come."""
 
     def __init__(
         self,
