@@ -3,7 +3,8 @@
 Three servers of one handler, an order that is looked at and answered: grpc.aio with code that the compiler generated
 from our own `.proto`; the same under the service framework without the kit's controls; and with all of them. The client
 is another process and speaks bytes. Rounds take turns; a figure is the median over the rounds of one's calls per second
-by the other's, with one call at a time and with many in flight.
+by the other's, with one call at a time and with many in flight. There are several of each server, for how fast one is
+depends a little on which of gRPC's threads its connection falls to.
 """
 
 import asyncio
@@ -33,8 +34,9 @@ from headgate.service.host import host
 from headgate.service.proto.text import proto_text
 from headgate.service.transports.grpc import grpc_services
 
-ROUNDS = 150
-WARM = 5
+SETS = 6
+ROUNDS = 180
+WARM = 18
 SEQUENTIAL = 20
 TOGETHER = 32
 CALLS = 96
@@ -84,9 +86,8 @@ def generated(folder: str) -> tuple[Any, Any]:
     return importlib.import_module("orders_pb2"), importlib.import_module("orders_pb2_grpc")
 
 
-async def bare(folder: str) -> tuple[Any, int]:
+async def bare(pb2: Any, pb2_grpc: Any) -> tuple[Any, int]:
     """A server of grpc.aio alone, with the generated servicer."""
-    pb2, pb2_grpc = generated(folder)
 
     class Servicer(pb2_grpc.OrdersServicer):
         async def Place(self, order: Any, _context: Any) -> Any:  # noqa: N802
@@ -106,15 +107,20 @@ async def measure() -> int:
     with Path(os.devnull).open("w", encoding="utf-8") as log, tempfile.TemporaryDirectory() as folder:  # noqa: ASYNC230
         configure_logs("info", "json", stream=log)
         services = grpc_services(host([Orders()]))
-        alone, alone_port = await bare(folder)
-        wire = grpc_server(Pipeline(()), services=services, port=0)
-        kit = Kit(HardeningSettings(**SETTINGS)).grpc_server(*services)
-        ports = [alone_port, await wire.start(), await kit.start()]
+        messages = generated(folder)
+        servers: list[Any] = []
+        ports: list[int] = []
+        for _ in range(SETS):
+            alone, alone_port = await bare(*messages)
+            wire = grpc_server(Pipeline(()), services=services, port=0)
+            kit = Kit(HardeningSettings(**SETTINGS)).grpc_server(*services)
+            ports += [alone_port, await wire.start(), await kit.start()]
+            servers += [alone, wire, kit]
         client = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.service_grpc", *map(str, ports), stdout=subprocess.PIPE
         )
         printed, _ = await client.communicate()
-        for each in (alone, wire, kit):
+        for each in servers:
             await each.stop(None)
     return report(json.loads(printed))
 
@@ -148,28 +154,37 @@ def report(rates: dict[str, list[float]]) -> int:
 async def client(ports: list[int]) -> None:
     """Take the rounds, each server a few calls in turn, and print calls per second."""
     sent = b"\x0a\x05tea-1\x10\x03"
-    calls = {}
-    for name, port in zip(("bare", "wire", "kit"), ports, strict=True):
-        calls[name] = grpc.aio.insecure_channel(f"127.0.0.1:{port}").unary_unary(PATH)
-    answers = {await call(sent) for call in calls.values()}
+    names = ["bare", "wire", "kit"]
+    sets = [
+        {
+            name: grpc.aio.insecure_channel(f"127.0.0.1:{port}").unary_unary(PATH)
+            for name, port in zip(names, of, strict=True)
+        }
+        for of in zip(ports[::3], ports[1::3], ports[2::3], strict=True)
+    ]
+    answers = {await call(sent) for calls in sets for call in calls.values()}
     assert len(answers) == 1, answers
-    rates: dict[str, list[float]] = {f"{name} {way}": [] for name in calls for way in ("alone", "together")}
-    names = list(calls)
-    for number in range(ROUNDS + WARM):
-        for name in names[number % 3 :] + names[: number % 3]:
-            call = calls[name]
-            await call(sent)
-            began = time.perf_counter()
-            for _ in range(SEQUENTIAL):
-                await call(sent)
-            alone = SEQUENTIAL / (time.perf_counter() - began)
-            began = time.perf_counter()
-            await asyncio.gather(*(several(call, sent) for _ in range(TOGETHER)))
-            together = CALLS / (time.perf_counter() - began)
-            if number >= WARM:
+    rates: dict[str, list[float]] = {f"{name} {way}": [] for name in names for way in ("alone", "together")}
+    for number in range(-WARM, ROUNDS):
+        calls = sets[number % SETS]
+        for name in names[number // SETS % 3 :] + names[: number // SETS % 3]:
+            alone, together = await timed(calls[name], sent)
+            if number >= 0:
                 rates[f"{name} alone"].append(alone)
                 rates[f"{name} together"].append(together)
     print(json.dumps(rates))
+
+
+async def timed(call: Any, sent: bytes) -> tuple[float, float]:
+    """Calls per second, one at a time and many in flight."""
+    await call(sent)
+    began = time.perf_counter()
+    for _ in range(SEQUENTIAL):
+        await call(sent)
+    alone = SEQUENTIAL / (time.perf_counter() - began)
+    began = time.perf_counter()
+    await asyncio.gather(*(several(call, sent) for _ in range(TOGETHER)))
+    return alone, CALLS / (time.perf_counter() - began)
 
 
 async def several(call: Any, sent: bytes) -> None:

@@ -66,6 +66,7 @@ class KitInterceptor(_Interceptor):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pipeline = pipeline
+        self.responds = bool(pipeline.respond_hooks["grpc"])
         self.last_words = last_words
         self.certificate_of = certificate_of
         self.max_receive = max_receive
@@ -192,6 +193,8 @@ class NativeContext(RpcContext):
         call, kind = self.call, self.kind
         call.code = kind
         call.status = status_of_kind(kind)
+        if not self._shell.responds:
+            return ()
         headers: list[tuple[bytes, bytes]] = []
         try:
             self._shell.pipeline.respond(call, headers)

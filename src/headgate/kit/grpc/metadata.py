@@ -5,6 +5,7 @@ Source: "Custom-Metadata" in the gRPC over HTTP/2 protocol; the naming document 
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -66,6 +67,7 @@ def own_metadata(metadata: Any) -> Metadata:
     return found
 
 
+@lru_cache(1_024)
 def host_of_peer(peer: str) -> str:
     """The address in `ipv4:1.2.3.4:5`, `ipv6:[::1]:5` (also percent-encoded); "" for `unix:` and all else."""
     kind, _, address = peer.partition(":")
