@@ -110,4 +110,4 @@ def measures() -> list[Measure]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(publish("kit: identity and access", measures()))
+    raise SystemExit(publish("kit_identity", measures()))
