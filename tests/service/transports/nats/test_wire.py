@@ -10,6 +10,8 @@ import pytest
 
 from headgate.kit.controls.call import Call, Control, Pipeline
 from headgate.kit.controls.faults import Fault, Unavailable
+from headgate.kit.hardening import HardeningSettings
+from headgate.kit.kit import Kit
 from headgate.service.client.errors import Unreachable
 from headgate.service.codecs import MSGPACK
 from headgate.service.host import host
@@ -100,6 +102,32 @@ async def test_what_cannot_be_read_is_refused(
     answer = await bare.request(f"svc.echo.{method}", body, timeout=PATIENCE, headers=headers or None)
     document = json.loads(answer.data)
     assert (document.get("data") or document)["code"] in {code, "malformed_json", "not_json"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "code"),
+    [
+        ("Say", {"content-type": "text/plain"}, "unsupported_media_type"),
+        ("Say", {"x-request-timeout-ms": "soon"}, "malformed_timeout"),
+        ("Count", {}, "stream_expected"),
+    ],
+)
+async def test_what_cannot_be_read_is_a_call_like_others(
+    nats: Nats, bare: Any, method: str, headers: dict[str, str], code: str
+) -> None:
+    """What is refused for how it was sent has passed the controls: it is identified, counted and logged as others."""
+    kit = Kit(HardeningSettings(rate_limit_default="2/minute"))
+    made = NatsWire(host([Echo()]), nats.url, pipeline=Pipeline(kit.controls, frozenset(("nats",))))
+    await made.start()
+    told = []
+    for _ in range(3):
+        sent = {**headers, "x-request-id": "r-1"}
+        answer = await bare.request(f"svc.echo.{method}", b"{}", timeout=PATIENCE, headers=sent)
+        document = json.loads(answer.data)
+        told.append((document["code"], document["request_id"]))
+    await made.stop()
+    await kit.aclose()
+    assert told == [(code, "r-1"), (code, "r-1"), ("rate_limited", "r-1")]
 
 
 async def test_a_request_without_a_reply_subject_is_not_served(wire: tuple[NatsWire, Echo], bare: Any) -> None:

@@ -200,3 +200,29 @@ async def test_the_identity_of_the_handshake_holds() -> None:
         await client.aclose()
         await server.stop()
         await kit.aclose()
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ({"path": "/echo.Echo/Say", "data": {"text": "x"}, "timeout_ms": 0}, "malformed_timeout"),
+        ({"path": "/echo.Echo/Count", "data": {"to": 1}, "timeout_ms": 0}, "malformed_timeout"),
+        ({"path": "/echo.Echo/Say", "stream": True}, "no_stream_expected"),
+        ({"path": "/echo.Echo/Join", "data": {"text": "x"}}, "stream_expected"),
+    ],
+)
+async def test_a_call_that_is_refused_for_its_frame_is_a_call_like_others(frame: dict[str, Any], code: str) -> None:
+    """What is refused for how it was sent has passed the controls: it is identified, counted and logged as others."""
+    kit = Kit(HardeningSettings(rate_limit_default="2/minute"))
+    wire = SocketWire(host([Echo()]), pipeline=Pipeline(kit.controls, frozenset(("socket",))))
+    server = HttpServer(wire, host="127.0.0.1", port=0, setting="port")
+    await server.start()
+    told = []
+    async with connect(f"ws://127.0.0.1:{server.port}/rpc", subprotocols=[PROTOCOL]) as socket:
+        for number in (1, 2, 3):
+            await _say(socket, op="call", id=number, headers={"x-request-id": "r-1"}, **frame)
+            heard = await _hear(socket)
+            told.append((heard["op"], heard["data"]["code"], heard["data"]["request_id"]))
+    await server.stop()
+    await kit.aclose()
+    assert told == [("error", code, "r-1"), ("error", code, "r-1"), ("error", "rate_limited", "r-1")]

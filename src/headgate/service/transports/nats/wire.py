@@ -44,7 +44,7 @@ from headgate.service.transports.nats.calls import Calls, Running
 from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect, headers_of
 from headgate.service.transports.nats.discovery import Discovery, Tally
 from headgate.service.transports.nats.streams import CANCEL, FRAMES, Streams
-from headgate.service.transports.session.conduct import Conduct, Route, seconds_of
+from headgate.service.transports.session.conduct import Conduct, Route, possible, seconds_of
 
 TIMEOUT: Final = b"x-request-timeout-ms"
 ERROR: Final = "Nats-Service-Error"
@@ -214,10 +214,10 @@ class NatsWire:
             fault = await self._streams.serve(message, call)
             method.tally.count(time.perf_counter_ns() - began, fault)
             return
-        body, fault, codec = b"", None, JSON
+        body, fault, read = b"", None, _codec(call)
+        codec = read or JSON
         try:
-            codec = _codec(call)
-            body = await self._unary(method.route, running, call, codec)
+            body = await self._unary(method.route, running, call, read)
         except asyncio.CancelledError:
             if not running.late or running.task is None or running.task.uncancel():
                 self._conduct.cancelled(call)
@@ -235,10 +235,8 @@ class NatsWire:
         else:
             self._refuse(running, fault, codec, call)
 
-    async def _unary(self, route: Route, running: Running, call: Call, codec: Codec) -> bytes:
+    async def _unary(self, route: Route, running: Running, call: Call, codec: Codec | None) -> bytes:
         """The response's bytes. Without controls there is nobody to ask before."""
-        if not route.unary:
-            raise InvalidArgument("this method streams", code="stream_expected", hint="send frames of a session")
         asked = _asked(call)
         CURRENT.set(call)
         if self._controlled:
@@ -246,7 +244,15 @@ class NatsWire:
         else:
             call.route = route.path
             if asked is not None:
-                call.deadline = call.started + asked
+                call.deadline = call.started + possible(asked)
+        if not route.unary:
+            raise InvalidArgument("this method streams", code="stream_expected", hint="send frames of a session")
+        if codec is None:
+            raise InvalidArgument(
+                "this content type is not read here",
+                code="unsupported_media_type",
+                hint=f"send {' or '.join(each.media_type for each in CODECS)}",
+            )
         if call.deadline is not None and call.deadline <= time.monotonic():
             raise _late()
         request = route.decode(codec, running.data)
@@ -290,21 +296,13 @@ def _left(methods: Iterable[_Method], _subject: bytes, _reply: bytes, data: byte
         method.calls.cancel(data)
 
 
-def _codec(call: Call) -> Codec:
+def _codec(call: Call) -> Codec | None:
     kind = call.headers.get(b"content-type")
-    if kind is None:
-        return JSON
-    found = codec_of(kind)
-    if found is None:
-        raise InvalidArgument(
-            "this content type is not read here",
-            code="unsupported_media_type",
-            hint=f"send {' or '.join(each.media_type for each in CODECS)}",
-        )
-    return found
+    return JSON if kind is None else codec_of(kind)
 
 
 def _asked(call: Call) -> float | None:
+    """Seconds that the caller waits; 0 for what is no number."""
     value = call.headers.get(TIMEOUT)
     if value is None:
         return None

@@ -120,6 +120,7 @@ class Conduct:
     ) -> tuple[Any, Fault | None]:
         """Run a method that streams; `send` is awaited with each response of a stream.
 
+        `requests` that can be called are made once the call is admitted; what that raises is the call's fault.
         Returns what it returned besides, and the fault it ended with. Not settled yet: see `settle`.
         """
         CURRENT.set(call)
@@ -139,7 +140,7 @@ class Conduct:
         return None, None
 
     async def enter(self, call: Call, asked: float | None = None) -> None:
-        """Identify and admit. Raises the fault of whoever refuses."""
+        """Identify and admit, then see how long the caller waits. Raises the fault of whoever refuses."""
         answer = await self.pipeline.enter(call)
         if answer is not None:
             raise _as_fault(answer)
@@ -147,12 +148,11 @@ class Conduct:
         if conveyed is not None:
             call.raw_headers, call.certificate = conveyed
             call.headers = dict(conveyed.headers)
-        total = call.budget.total
-        if asked is not None or total is not None:
-            wait = _MOST_SECONDS if asked is None else asked
-            call.deadline = call.started + (wait if total is None else min(wait, total))
         route = self.routes.get(call.path)
         call.route = "" if route is None else route.path
+        wait, total = possible(asked), call.budget.total
+        if asked is not None or total is not None:
+            call.deadline = call.started + (wait if total is None else min(wait, total))
 
     def judge(self, call: Call, error: BaseException) -> Fault:
         """The fault that an exception is told as. Logs what its caller does not learn."""
@@ -242,12 +242,17 @@ async def _within(limit: float | None, work: Any) -> Any:
 
 
 def seconds_of(milliseconds: int | None) -> float | None:
-    """What a caller asks for in whole milliseconds. Raises InvalidArgument (`malformed_timeout`)."""
-    if milliseconds is None:
-        return None
-    if not 0 < milliseconds <= _MOST_SECONDS:
+    """What a caller asks for in whole milliseconds, possible or not."""
+    return None if milliseconds is None else milliseconds / 1_000
+
+
+def possible(asked: float | None) -> float:
+    """How long a caller waits who says so, in seconds. Raises InvalidArgument (`malformed_timeout`)."""
+    if asked is None:
+        return _MOST_SECONDS
+    if not 0 < asked <= _MOST_SECONDS:
         raise InvalidArgument("this is no timeout", code="malformed_timeout", hint="send milliseconds, at least 1")
-    return milliseconds / 1_000
+    return asked
 
 
 def _as_fault(answer: Answer) -> Fault:

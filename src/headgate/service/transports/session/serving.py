@@ -11,12 +11,13 @@ Nothing here does I/O; `wake` is called when frames wait.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET, Raw
 
 from headgate.kit.controls.call import Call
-from headgate.kit.controls.faults import Fault, InvalidArgument
+from headgate.kit.controls.faults import InvalidArgument
 from headgate.service.transports.session.conduct import Conduct, Route, seconds_of
 from headgate.service.transports.session.frames import Data, Form, Frame
 from headgate.service.transports.session.machine import (
@@ -148,17 +149,14 @@ class Serving:
         try:
             route = self._conduct.routes.get(frame.path)
             if route is None or (route.unary and not frame.stream):
-                asked = _asked(frame)
                 body = frame.data if isinstance(frame.data, Raw) else b""
-                out, fault = await self._conduct.unary(call, route, self._codec, body, asked)
+                out, fault = await self._conduct.unary(call, route, self._codec, body, seconds_of(frame.timeout_ms))
                 if fault is None:
                     session.finish(id, out)
                 else:
                     session.fail(id, self._conduct.document(self._codec, fault, call))
             else:
                 await self._streamed(id, frame, route, call)
-        except Fault as fault:  # what the frame itself is refused for
-            session.fail(id, self._conduct.document(self._codec, fault, call))
         finally:
             self._tasks.pop(id, None)
             self._flows.pop(id, None)
@@ -178,8 +176,8 @@ class Serving:
             self._wake()
 
         try:
-            requests = self._requests(id, frame, route, call, flow)
-            result, fault = await conduct.stream(call, route, requests, send, _asked(frame))
+            requests = partial(self._requests, id, frame, route, call, flow)
+            result, fault = await conduct.stream(call, route, requests, send, seconds_of(frame.timeout_ms))
             out: Data = UNSET
             if fault is None and not route.kind.streams_out:
                 out = encode(result)
@@ -195,16 +193,16 @@ class Serving:
             session.fail(id, conduct.document(self._codec, fault, call))
 
     def _requests(self, id: int, frame: Frame, route: Route, call: Call, flow: Flow) -> Any:  # noqa: A002
-        """What the endpoint is given: made when the call was admitted."""
+        """What the endpoint is given. Raises InvalidArgument for what the method does not take."""
         if route.kind.streams_in:
             if not frame.stream:
                 raise InvalidArgument(
                     "this method takes a stream", code="stream_expected", hint="send the call with `stream`"
                 )
-            return lambda: self._messages(id, route, call, flow)
+            return self._messages(id, route, call, flow)
         if frame.stream:
             raise InvalidArgument("this method takes no stream", code="no_stream_expected", hint="send `data` at once")
-        return lambda: route.decode(self._codec, _body(frame, call))
+        return route.decode(self._codec, _body(frame, call))
 
     async def _messages(self, id: int, route: Route, call: Call, flow: Flow) -> AsyncIterator[Any]:  # noqa: A002
         position = 0
@@ -221,7 +219,3 @@ def _body(frame: Frame, call: Call) -> Any:
     body = frame.data if isinstance(frame.data, Raw) else b""
     call.bytes_in = len(bytes(body))
     return body
-
-
-def _asked(frame: Frame) -> float | None:
-    return seconds_of(frame.timeout_ms)
