@@ -219,6 +219,15 @@ def test_instances_survive_the_way_there_and_back():
     assert instance_of(entry, "orders", "http") == told
 
 
+def test_wires_keep_their_order():
+    """Consul sorts what it keeps; the wire that an instance lists first is the first for those who find it."""
+    endpoints = {"socket": "ws://10.0.0.1:8080/rpc", "http": "http://10.0.0.1:8080", "grpc": "10.0.0.1:50051"}
+    body = definition(Instance(id="orders-1", service="orders", endpoints=endpoints), (), {})
+    service = {**body, "Service": "orders", "Meta": dict(sorted(body["Meta"].items()))}
+    read = instance_of({"Node": {"Node": "n"}, "Service": service}, "orders", "http")
+    assert list(read.endpoints.items()) == list(endpoints.items())
+
+
 def test_instances_of_others_are_read():
     """A service that others registered has one wire, at its address or its node's."""
     service = {"ID": "redis", "Address": "", "Port": 6379, "Tags": ["version=7"], "Meta": {"k": "v"}}

@@ -20,7 +20,9 @@ _OURS: Final = "headgate-"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _LONGEST: Final = 512
 _MOST: Final = 64
-_FIRST_WIRES: Final = ("http", "grpc", "ws")
+_FIRST_WIRES: Final = ("http", "grpc", "socket", "ws")
+_WIRES: Final = "wires"
+"""Consul sorts its pairs: their order, which says what is called first, is one of its own."""
 
 
 def definition(instance: Instance, tags: tuple[str, ...], check: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +70,8 @@ def versions_of(tags: list[str]) -> tuple[str, ...]:
 
 def _meta(instance: Instance) -> dict[str, str]:
     meta = {f"{_OURS}wire-{wire}": address for wire, address in instance.endpoints.items()}
+    if len(instance.endpoints) > 1:
+        meta[f"{_OURS}{_WIRES}"] = ",".join(instance.endpoints)[:_LONGEST]
     texts = {"version": instance.version, "zone": instance.zone, "contract": instance.contract}
     meta |= {f"{_OURS}{name}": text for name, text in texts.items() if text}
     if instance.weight != 1.0:
@@ -100,7 +104,9 @@ def _more(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def _endpoints(ours: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix("wire-"): address for name, address in ours.items() if name.startswith("wire-")}
+    told = {name.removeprefix("wire-"): address for name, address in ours.items() if name.startswith("wire-")}
+    order = ours.get(_WIRES, "").split(",")
+    return dict(sorted(told.items(), key=lambda each: order.index(each[0]) if each[0] in order else len(order)))
 
 
 def _endpoint(node: Mapping[str, Any], found: Mapping[str, Any], wire: str) -> dict[str, str]:
@@ -115,7 +121,7 @@ def _endpoint(node: Mapping[str, Any], found: Mapping[str, Any], wire: str) -> d
 
 def address(wire: str, at: str, *, secure: bool = False) -> str:
     """How `host:port` is written for a wire: as a URL for HTTP and WebSockets."""
-    scheme = {"http": "http", "ws": "ws"}.get(wire)
+    scheme = {"http": "http", "socket": "ws", "ws": "ws"}.get(wire)
     return at if scheme is None else f"{scheme}{'s' if secure else ''}://{at}"
 
 

@@ -111,7 +111,7 @@ def _of_endpoints(endpoints: dict[str, str]) -> list[Violation]:
     for wire, address in endpoints.items():
         if not _WIRE.fullmatch(wire):
             wrong.append(
-                Violation("/endpoints", f"'{wire[:100]}' is no name of a wire", "such as http, grpc, ws, nats")
+                Violation("/endpoints", f"'{wire[:100]}' is no name of a wire", "such as http, grpc, socket, nats")
             )
         elif not address or len(address) > LONGEST_TEXT or _BLANK.search(address):
             wrong.append(Violation(f"/endpoints/{wire}", "no address", "such as http://10.0.0.1:8080"))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument
 from headgate.service.client.options import ClientPolicy
@@ -23,6 +24,9 @@ from headgate.service.registry.instance import Instance
 
 if TYPE_CHECKING:
     from headgate.service.lock import Lock
+
+SOCKET_PATH: Final = "/rpc"
+"""Where the socket of a service is unless its address says so: what `socket_path` is unless it is set."""
 
 _ALIASES: Final = {"ws": "socket", "websocket": "socket"}
 _SCHEMES: Final = {
@@ -128,6 +132,8 @@ def _socket(address: str, opening: Opening) -> ClientWire:
     from headgate.service.transports.socket.client import SocketClient
 
     policy = opening.policy
+    if not urlsplit(address).path.strip("/"):  # registries that know only a port do not know the path
+        address = address.rstrip("/") + SOCKET_PATH
     tls = opening.tls if address.startswith("wss:") else None
     return SocketClient(
         address,
