@@ -34,7 +34,7 @@ class Context:
 
     @property
     def wire(self) -> str:
-        """How the call came: `http`, `websocket`, `grpc`, `grpc-web`, `connect`, `nats` or `local`."""
+        """How the call came: `http`, `socket`, `grpc`, `grpc-web`, `connect`, `nats` or `local`."""
         return self.call.protocol
 
     @property

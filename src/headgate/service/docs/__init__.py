@@ -3,7 +3,7 @@
     openapi([Orders.contract()], title="Shop")      # OpenAPI 3.1
     asyncapi([Orders.contract()])                   # AsyncAPI 3.0
     mcp_tools([Orders.contract()])                  # tools of the Model Context Protocol
-    python_client(Orders.contract())                # source of a module for `headgate.service.Client`
+    python_client(Orders.contract())                # source of a module for `headgate.service.client`
     typescript_client(Orders.contract())            # source of a module without dependencies
 
     docs = docs_routes([Orders.contract()])         # /docs, /openapi.json, /asyncapi.json, /contract.json

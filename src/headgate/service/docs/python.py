@@ -1,4 +1,4 @@
-"""A typed client in Python: the interface of a service as a module of its own, for `headgate.service.Client`.
+"""A typed client in Python: the interface of a service as a module of its own, for `headgate.service.client`.
 
     Path("orders.py").write_text(python_client(Orders.contract()))
 

@@ -1,7 +1,7 @@
 """Protocol buffers of a contract: one model, from which come descriptors, converters, the lock and the `.proto`.
 
-    schema = schema_of(Orders.contract(), numbers)      # headgate.service.proto.mapping: what maps to what
-    proto_text(schema)                                  # headgate.service.proto.text: the `.proto`
+    proto_text(Orders.contract(), lock)                 # headgate.service.proto.text: the `.proto`
+    schema = schema_of(Orders.contract(), lock.numbers) # headgate.service.proto.mapping: what maps to what
     wire = Wire([schema])                               # headgate.service.proto.wire: bytes to values and back
 
 The rule, proto3 throughout. A contract is one file, and its name the package.
