@@ -9,7 +9,8 @@ import sys
 
 from benchmarks.platform import Platform, cluster, forward, listener, platform
 from benchmarks.report import exactly, observed, publish
-from benchmarks.traffic import free_port, load, upstream
+from benchmarks.traffic import load, upstream
+from headgate.testing.server import free_port
 
 FLIPS = 1_000
 REPLACEMENTS = 200

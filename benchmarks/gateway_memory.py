@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.platform import cluster, forward, listener, platform
 from benchmarks.report import at_most, observed, publish
-from benchmarks.traffic import free_port
+from headgate.testing.server import free_port
 
 CLUSTERS = 1_000
 ROUTES = 3_000

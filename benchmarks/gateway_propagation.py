@@ -6,7 +6,8 @@ import time
 
 from benchmarks.platform import Platform, cluster, forward, listener, platform, until_answered
 from benchmarks.report import at_most, observed, percentile, publish
-from benchmarks.traffic import free_port, upstream
+from benchmarks.traffic import upstream
+from headgate.testing.server import free_port
 
 ROUTES = 3_000
 CHANGES = 300

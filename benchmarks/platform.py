@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.traffic import Caller, free_port
+from benchmarks.traffic import Caller
+from headgate.testing.server import free_port
 
 START_LIMIT = 60.0
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from headgate.testing.envoy import free_port
+from headgate.testing.server import free_port
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 

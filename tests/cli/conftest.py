@@ -11,7 +11,7 @@ import pytest
 
 from headgate.cli.root import run
 from headgate.dataplane.leash import leashed
-from headgate.testing.envoy import free_port
+from headgate.testing.server import free_port
 from tests.cli.api import running
 
 

@@ -17,7 +17,7 @@ from headgate.cli.up.plan import Plan, examples
 from headgate.controlplane.settings import ControlPlaneSettings
 from headgate.dataplane.settings import DataplaneSettings
 from headgate.kit.controls.faults import FailedPrecondition
-from headgate.testing.envoy import free_port
+from headgate.testing.server import free_port
 
 
 def plan(tmp_path, **changes):

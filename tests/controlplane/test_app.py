@@ -19,6 +19,7 @@ import pytest
 from headgate.controlplane import app
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
 from headgate.testing.controlplane import local_settings, running_control_plane
+from headgate.testing.server import free_port
 from tests.scenarios.xds.certificates import Authority
 
 CLUSTER = {"endpoints": [{"address": "127.0.0.1", "port": 3001}]}
@@ -32,17 +33,11 @@ PROGRAM = (
 )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Process:
     """A control plane of its own, as `headgate serve` runs it."""
 
     def __init__(self, state: Path, **environment: str) -> None:
-        self.port, self.xds_port = _free_port(), _free_port()
+        self.port, self.xds_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HEADGATE_")},

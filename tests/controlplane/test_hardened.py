@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import socket
-from contextlib import closing
 
 import httpx
 import pytest
@@ -15,17 +13,11 @@ from headgate.controlplane.xds.server import spiffe_id
 from headgate.kit.controls.faults import InvalidArgument
 from headgate.testing.controlplane import local_settings, running_control_plane
 from headgate.testing.envoy import eventually
+from headgate.testing.server import free_port
 from headgate.testing.xds import Mode, XdsClient, node
 from tests.scenarios.xds.certificates import Authority
 
 WHOAMI = "/api/v1/whoami"
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_every_answer_is_dressed(tmp_path):

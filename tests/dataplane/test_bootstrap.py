@@ -17,7 +17,8 @@ from google.protobuf import json_format
 
 from headgate.dataplane.bootstrap import Address, BootstrapOptions, XdsTls, bootstrap, render
 from headgate.kit.controls.faults import InvalidArgument
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port, require_envoy
+from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, require_envoy
+from headgate.testing.server import free_port
 from tests.dataplane.certificates import Authority
 
 EVERYTHING = BootstrapOptions(

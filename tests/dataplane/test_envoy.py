@@ -14,7 +14,8 @@ from headgate.dataplane.bootstrap import Address
 from headgate.dataplane.envoy import Envoy, EnvoyOptions
 from headgate.dataplane.supervise import BackOff
 from headgate.kit.controls.faults import Unavailable
-from headgate.testing.envoy import eventually, free_port, require_envoy
+from headgate.testing.envoy import eventually, require_envoy
+from headgate.testing.server import free_port
 
 pytestmark = pytest.mark.envoy
 

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from headgate.testing.controlplane import RunningControlPlane
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port
+from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually
+from headgate.testing.server import free_port
 
 NATIVE = "/api/v1/native"
 

@@ -13,7 +13,8 @@ from headgate.controlplane.translate.resource import CLUSTER, ENDPOINT, LISTENER
 from headgate.controlplane.translate.template import MATCHER
 from headgate.controlplane.translate.tree import decoded
 from headgate.controlplane.translate.wire import encode, extension
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, free_port
+from headgate.testing.envoy import RealEnvoy, bootstrap_for
+from headgate.testing.server import free_port
 from tests.envoy.ads import FixedAds
 
 pytestmark = pytest.mark.envoy

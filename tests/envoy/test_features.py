@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from headgate.testing.controlplane import running_control_plane
 from headgate.testing.echo import Echo
-from headgate.testing.envoy import eventually, free_port
+from headgate.testing.envoy import eventually
+from headgate.testing.server import free_port
 from tests.envoy.live import Live, cluster, dataplane, forward, http, put, routes
 from tests.envoy.upstream import Upstream
 

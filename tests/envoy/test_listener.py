@@ -10,7 +10,8 @@ from headgate.controlplane.translate.cluster import assignment, cluster
 from headgate.controlplane.translate.listener import listener
 from headgate.controlplane.translate.static import bootstrap, static_cluster, static_listener
 from headgate.testing.echo import Echo
-from headgate.testing.envoy import RealEnvoy, eventually, free_port
+from headgate.testing.envoy import RealEnvoy, eventually
+from headgate.testing.server import free_port
 from tests.envoy.gateway import gateway
 
 pytestmark = pytest.mark.envoy

@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from headgate.testing.controlplane import running_control_plane
 from headgate.testing.echo import Echo
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port, require_envoy
+from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, require_envoy
+from headgate.testing.server import free_port
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from headgate.testing.envoy import RealEnvoy, free_port
+from headgate.testing.envoy import RealEnvoy
+from headgate.testing.server import free_port
 from tests.envoy.gateway import ask, echo_upstream, gateway
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]

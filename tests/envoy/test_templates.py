@@ -15,7 +15,8 @@ from headgate.controlplane.translate.cluster import assignment, cluster
 from headgate.controlplane.translate.route import route, route_config
 from headgate.controlplane.translate.static import bootstrap, static_cluster
 from headgate.dataplane.bootstrap import RUNTIME
-from headgate.testing.envoy import RealEnvoy, free_port
+from headgate.testing.envoy import RealEnvoy
+from headgate.testing.server import free_port
 from tests.controlplane.translate.reference import bindings, rewritten
 from tests.envoy.gateway import echo_upstream
 

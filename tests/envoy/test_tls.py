@@ -12,7 +12,8 @@ import pytest
 from headgate.controlplane.model.rows import Row, RowChange, explode
 from headgate.controlplane.translate.compile import TeamCompiler
 from headgate.controlplane.translate.resource import ROUTE, SECRET
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port
+from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually
+from headgate.testing.server import free_port
 from tests.dataplane.certificates import Authority
 from tests.envoy.ads import FixedAds
 from tests.envoy.gateway import Echo, ask, served

@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from headgate.testing.controlplane import RunningControlPlane, running_control_plane
 from headgate.testing.echo import Echo
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port
+from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually
+from headgate.testing.server import free_port
 from tests.dataplane.certificates import Authority
 from tests.envoy.live import (
     Live,

@@ -14,7 +14,8 @@ from typing import Any, Self
 import psutil
 
 from headgate.dataplane.leash import leashed
-from headgate.testing.envoy import free_port, require_envoy
+from headgate.testing.envoy import require_envoy
+from headgate.testing.server import free_port
 
 HEADGATE = [sys.executable, "-m", "headgate.cli"]
 SETTINGS = ("api_port", "xds_port", "gateway_port", "admin_port", "demo_port")

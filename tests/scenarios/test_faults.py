@@ -16,8 +16,9 @@ import pytest_asyncio
 
 from headgate.dataplane.leash import leashed
 from headgate.testing.echo import Echo
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port
+from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually
 from headgate.testing.postgres import Postgres
+from headgate.testing.server import free_port
 from tests.envoy.live import NATIVE, Live, cluster, direct, forward, http, patch, put, routes
 from tests.scenarios.running import HEADGATE, environment
 from tests.scenarios.traffic import Traffic

@@ -17,7 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from headgate.testing.envoy import eventually, free_port
+from headgate.testing.envoy import eventually
+from headgate.testing.server import free_port
 from tests.scenarios.running import Up, free_ports, run
 from tests.scenarios.traffic import Traffic
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from headgate.testing.controlplane import RunningControlPlane, running_control_plane
 from headgate.testing.echo import Echo
-from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually, free_port
+from headgate.testing.envoy import RealEnvoy, bootstrap_for, eventually
 from headgate.testing.replay import ROUTE_HEADER, Exchange, Failure, exchange, replay
+from headgate.testing.server import free_port
 
 _NATIVE = "/api/v1/native"
 

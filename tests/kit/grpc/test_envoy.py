@@ -14,7 +14,8 @@ from headgate.kit.grpc.status import fault_of
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit, nothing
 from headgate.kit.serve.http import HttpServer
-from headgate.testing.envoy import RealEnvoy, free_port
+from headgate.testing.envoy import RealEnvoy
+from headgate.testing.server import free_port
 from tests.kit.grpc.echo import KINDS, Ask, Echo, Recorder, path
 from tests.kit.grpc.web import PROTO, TEXT, web
 

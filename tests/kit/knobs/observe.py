@@ -15,8 +15,9 @@ from headgate.kit.kit import Kit
 from headgate.kit.observe.audit import AuditLog
 from headgate.kit.observe.audit_chain import verify
 from headgate.kit.observe.logs import configure_logs
+from headgate.testing.server import free_port
 from tests.kit.knobs import Place, ask, knob, service
-from tests.kit.knobs.serving import free_port, get, listening
+from tests.kit.knobs.serving import get, listening
 
 PUBLIC = {"metrics_public": True}
 

@@ -1,7 +1,6 @@
 """Knobs of where and how a service listens, and how it ends."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,17 +18,10 @@ from headgate.kit.runner import REFUSED, main
 from headgate.kit.serve import http as http_room
 from headgate.kit.serve import lifecycle
 from headgate.testing.certificates import Authority
+from headgate.testing.server import free_port
 from tests.kit.knobs import Place, Service, application, knob
 
 LOOPBACK = "127.0.0.1"
-
-
-def free_port(host: str = LOOPBACK) -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def get(
