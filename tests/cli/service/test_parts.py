@@ -4,10 +4,11 @@ import click
 import pytest
 
 from headgate.cli.call.example import example_of, sample
-from headgate.cli.call.place import http_base
+from headgate.cli.call.place import apart, http_base
 from headgate.cli.run.changes import affected
 from headgate.cli.run.logs import Console, readable
 from headgate.cli.run.process import Process
+from headgate.cli.run.usual import usual
 from headgate.service.dev.report import Report
 from headgate.service.dev.workspace import AppEntry
 
@@ -106,3 +107,31 @@ def test_example_prefers_what_is_public():
 def test_where_contracts_are(address, base):
     """A contract is asked for over HTTP, where the address says where that is."""
     assert http_base(address) == base
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "title"),
+    [
+        ("orders", "orders", ""),
+        ("orders.Orders", "orders", "Orders"),
+        ("shop.orders", "shop.orders", ""),
+        ("shop.orders.Orders", "shop.orders", "Orders"),
+        ("Orders", "Orders", ""),
+    ],
+)
+def test_titles(service, name, title):
+    """Of a service's name in full the title is what begins with a capital: names and packages may have points."""
+    assert apart(service) == (name, title)
+
+
+def test_what_developers_are_given(tmp_path, monkeypatch):
+    """No limit of requests is in a developer's way, unless the environment or the application's own files set one."""
+    for name in ("DEBUG", "LOG_FORMAT", "DOCS_PUBLIC", "RATE_LIMIT_DEFAULT"):
+        monkeypatch.delenv(name, raising=False)
+    entry = AppEntry("a", "a:app", tmp_path, (tmp_path,))
+    assert usual(entry)["RATE_LIMIT_DEFAULT"] == "off"
+    (tmp_path / ".env").write_text("RATE_LIMIT_DEFAULT=60/minute\n")
+    (tmp_path / "headgate.toml").write_text("debug = false\n")
+    assert set(usual(entry)) == {"LOG_FORMAT", "DOCS_PUBLIC"}
+    monkeypatch.setenv("LOG_FORMAT", "console")
+    assert set(usual(entry)) == {"DOCS_PUBLIC"}

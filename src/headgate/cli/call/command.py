@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headgate.kit.controls.faults import Fault
 
 LARGEST_INPUT: Final = 64 * 1024 * 1024
+_LONGEST: Final = 200
 _FAILURES: Final = frozenset(("INTERNAL", "UNKNOWN", "DATA_LOSS", "DEADLINE_EXCEEDED", "CANCELLED"))
 
 
@@ -132,7 +133,7 @@ def _opened(place: "Place", headers: Mapping[str, str]) -> Any:
     if place.wire == "grpc":
         from headgate.cli.call.reflected import ReflectedWire
 
-        return ReflectedWire(place.address)
+        return ReflectedWire(place.address, wraps_request=place.wraps_request, wraps_response=place.wraps_response)
     if place.wire == "socket":
         from headgate.service.transports.socket.client import SocketClient
 
@@ -157,7 +158,7 @@ def failure_of(fault: "Fault") -> Failure:
     if fault.details:
         lines.append("  details " + json.dumps(_shown(fault.details), ensure_ascii=False))
     if fault.kind == "UNAVAILABLE" and fault.internal:
-        lines.append(f"  {fault.internal}")
+        lines.append(f"  {fault.internal.splitlines()[0][:_LONGEST]}")
     return Failure(
         fault.message,
         exit_code=code,

@@ -43,7 +43,10 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One method at one instance. `known` says that a contract was found; without one the path is a guess."""
+    """One method at one instance. `known` says that a contract was found; without one the path is a guess.
+
+    What is no record travels over gRPC wrapped in a message: `wraps_request` and `wraps_response` say so.
+    """
 
     service: str
     method: Method
@@ -51,6 +54,8 @@ class Place:
     wire: str
     address: str
     known: bool
+    wraps_request: bool = False
+    wraps_response: bool = False
 
 
 def registry_here() -> str:
@@ -119,6 +124,17 @@ def http_base(address: str) -> str:
     return f"{scheme}://{parts.netloc}" if scheme else ""
 
 
+def apart(service: str) -> tuple[str, str]:
+    """What is before the title, and the title: `shop.orders.Orders`; a name, or a package, has no capitals."""
+    head, _, last = service.rpartition(".")
+    return (head, last) if head and last[:1].isupper() else (service, "")
+
+
+def package_of(service: str) -> str:
+    """The package of protocol buffers in the paths of a service."""
+    return service.replace("-", "_")
+
+
 def _socket(address: str) -> str:
     """The address of the WebSocket at an HTTP address."""
     parts = urlsplit(address)
@@ -133,10 +149,13 @@ async def _discovered(service: str, registry: str, wire: str) -> tuple[str, str]
 
     from headgate.service.registry import registry_from
 
-    name = service.partition(".")[0].replace("_", "-")
+    name, _ = apart(service)
     async with registry_from(registry) as opened:
         snapshot = await opened.get(name)
         known = sorted(await opened.services()) if not snapshot.instances else []
+        meant = next((each for each in known if package_of(each) == package_of(name)), None)
+        if meant is not None:
+            name, snapshot = meant, await opened.get(meant)
     wanted = (wire,) if wire else WIRES
     fitting = [(each, _on(each, wanted)) for each in snapshot.instances if _on(each, wanted)]
     if not fitting:
@@ -161,12 +180,13 @@ def _on(instance: Instance, wires: tuple[str, ...]) -> str:
 
 
 def _place(service: str, name: str, documents: list[dict[str, Any]], wire: str, address: str) -> Place:
-    package, _, title = service.partition(".")
+    known_as, title = apart(service)
+    package = package_of(known_as)
     for each in documents:
-        own = each["service"].replace("-", "_")
-        if service in (each["service"], f"{own}.{each['title']}") or package.replace("-", "_") == own:
-            told = _told(each, name)
-            return Place(each["service"], _method(told), f"/{own}.{each['title']}/{told['name']}", wire, address, True)
+        if package_of(each["service"]) == package:
+            told, path = _told(each, name), f"/{package}.{each['title']}"
+            wraps = [not _is_record(told.get(key), each.get("schemas", {})) for key in ("request", "response")]
+            return Place(each["service"], _method(told), f"{path}/{told['name']}", wire, address, True, *wraps)
     if documents:
         raise NotFound(
             f"there is no service '{service}' at {address}",
@@ -177,12 +197,12 @@ def _place(service: str, name: str, documents: list[dict[str, Any]], wire: str, 
         raise FailedPrecondition(
             f"{address} tells no contract, so what {service} is called there is not known",
             code="contract_unknown",
-            hint=f"name it in full, such as {package.replace('-', '_')}.{_camel(package)}/{_camel(name)}, "
+            hint=f"name it in full, such as {package}.{_camel(known_as)}/{_camel(name)}, "
             "or let it tell its contract (the setting docs_public)",
         )
     guessed = {"name": name if title else _camel(name), "kind": "unary", "response": {}}
-    path = f"/{package.replace('-', '_')}.{title or _camel(package)}/{guessed['name']}"
-    return Place(package.replace("_", "-"), _method(guessed), path, wire, address, False)
+    path = f"/{package}.{title or _camel(known_as)}/{guessed['name']}"
+    return Place(known_as.replace("_", "-") if title else known_as, _method(guessed), path, wire, address, False)
 
 
 def _told(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -197,6 +217,13 @@ def _told(document: dict[str, Any], name: str) -> dict[str, Any]:
         code="no_such_method",
         hint=f"did you mean {near[0]}?" if near else f"it has: {', '.join(names)}",
     )
+
+
+def _is_record(schema: Any, named: dict[str, Any]) -> bool:
+    """Whether values are objects whose fields are known."""
+    while isinstance(schema, dict) and "$ref" in schema:
+        schema = named.get(schema["$ref"].rpartition("/")[2])
+    return isinstance(schema, dict) and "properties" in schema
 
 
 def _method(told: dict[str, Any]) -> Method:
@@ -216,4 +243,4 @@ def _plain(name: str) -> str:
 
 
 def _camel(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[-_]", name))
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[-_.]", name))

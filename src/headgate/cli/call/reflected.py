@@ -1,7 +1,10 @@
-"""Calls over gRPC without the contract: messages as the server's own reflection describes them, in JSON's form.
+"""Calls over gRPC without the service's class: messages as the server's own reflection describes them.
 
     wire = ReflectedWire("grpc://127.0.0.1:50051")
     await wire.unary(Outgoing(method, "/orders.Orders/Place"), {"sku": "tea"})
+
+Values are what they are over other wires: integers are numbers, not text as protocol buffers have them in JSON, and
+what a contract says to be no record (`wraps_request`, `wraps_response`) is itself, without the message that carries it.
 
 Source: grpc.reflection.v1alpha; the JSON mapping of Protocol Buffers.
 
@@ -13,7 +16,7 @@ Source: grpc.reflection.v1alpha; the JSON mapping of Protocol Buffers.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.protobuf import json_format, message_factory
@@ -24,13 +27,16 @@ from headgate.kit.grpc.status import fault_from_rpc_error
 from headgate.service.client.errors import Unreachable
 from headgate.service.client.wires import Outgoing
 
-_CONNECT_SECONDS = 3.0
+_CONNECT_SECONDS: Final = 3.0
+_WELL_KNOWN: Final = "google.protobuf"
 
 
 class ReflectedWire:
     """See the module."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, wraps_request: bool = False, wraps_response: bool = False) -> None:
+        self._wraps_request = wraps_request
+        self._wraps_response = wraps_response
         scheme, _, self._target = address.rpartition("://")
         self._secure = scheme == "grpcs"
         self._channel = (
@@ -59,19 +65,34 @@ class ReflectedWire:
             (True, True): self._channel.stream_stream,
         }[streams_in, streams_out]
         called: Any = make(out.path, lambda each: each.SerializeToString(), gives.FromString)
-        sent: Any = _all(request, takes) if streams_in else _message(request, takes)
+        sent: Any = self._each(request, takes) if streams_in else self._message(request, takes)
         metadata = tuple((name.lower(), value) for name, value in out.headers.items())
         call = called(sent, timeout=out.left(), metadata=metadata)
         try:
             if streams_out:
                 async for answer in call:
-                    yield _plain(answer)
+                    yield self._plain(answer)
             else:
-                yield _plain(await call)
+                yield self._plain(await call)
         except grpc.RpcError as error:
             raise _fault(error) from error
         finally:
             call.cancel()
+
+    def _plain(self, message: Any) -> Any:
+        told = _plain(message)
+        return told["value"] if self._wraps_response and isinstance(told, dict) and set(told) == {"value"} else told
+
+    def _message(self, value: Any, kind: Any) -> Any:
+        told = {"value": value} if self._wraps_request else value
+        try:
+            return json_format.ParseDict(told, kind())
+        except json_format.ParseError as error:
+            raise InvalidArgument(f"this is no {kind.DESCRIPTOR.name}: {error}", code="invalid_request") from error
+
+    async def _each(self, values: AsyncIterator[Any], kind: Any) -> AsyncGenerator[Any, None]:
+        async for value in values:
+            yield self._message(value, kind)
 
     async def aclose(self) -> None:
         """Close the channel."""
@@ -114,24 +135,38 @@ class ReflectedWire:
 
 def _near(service: str, known: Any) -> str:
     """The service whose package was meant: what its class is called may not be known."""
-    package = service.partition(".")[0]
-    return next((each for each in known if each.partition(".")[0] == package), service)
-
-
-def _message(value: Any, kind: Any) -> Any:
-    try:
-        return json_format.ParseDict(value, kind())
-    except json_format.ParseError as error:
-        raise InvalidArgument(f"this is no {kind.DESCRIPTOR.name}: {error}", code="invalid_request") from error
-
-
-async def _all(values: AsyncIterator[Any], kind: Any) -> AsyncGenerator[Any, None]:
-    async for each in values:
-        yield _message(each, kind)
+    package = service.rpartition(".")[0]
+    return next((each for each in known if each.rpartition(".")[0] == package), service)
 
 
 def _plain(message: Any) -> Any:
-    return json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    """A message as other wires tell it."""
+    if message.DESCRIPTOR.full_name == f"{_WELL_KNOWN}.Empty":
+        return None
+    told = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    return _with_integers(told, message.DESCRIPTOR)
+
+
+def _with_integers(told: Any, kind: Any) -> Any:
+    """A message in JSON's form, with numbers where protocol buffers write 64-bit integers as text."""
+    for field in kind.fields:
+        if field.json_name in told:
+            told[field.json_name] = _field(told[field.json_name], field)
+    return told
+
+
+def _field(told: Any, field: Any) -> Any:
+    entry = field.message_type
+    if entry is not None and entry.GetOptions().map_entry:
+        return {key: _field(each, entry.fields_by_name["value"]) for key, each in told.items()}
+    if entry is not None and entry.file.package == _WELL_KNOWN:
+        return told  # such as google.protobuf.Value: they have forms of their own
+    if isinstance(told, list):
+        return [_field(each, field) for each in told]
+    if entry is not None:
+        return _with_integers(told, entry)
+    is_integer = field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64)
+    return int(told) if is_integer else told
 
 
 def _fault(error: grpc.RpcError) -> Fault:

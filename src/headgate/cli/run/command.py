@@ -190,14 +190,12 @@ def _plan(
 
 
 def _environment(state: Path, nats_port: int) -> dict[str, str]:
-    """The settings all are given. What is set outside goes first, but for where they listen and meet."""
+    """The settings all are given, whatever they are told otherwise: where they listen and meet."""
     given = {
         "HOST": "127.0.0.1",
         "REGISTRY": f"file://{(state / 'services.json').absolute()}",
         "PYTHONUNBUFFERED": "1",
     }
-    usual = {"DEBUG": "true", "LOG_FORMAT": "json", "DOCS_PUBLIC": "true"}
-    given |= {name: value for name, value in usual.items() if name not in os.environ}
     if nats_port:
         given |= dict.fromkeys(("NATS_URL", "BROKER"), f"nats://127.0.0.1:{nats_port}")
     return given

@@ -34,7 +34,10 @@ _PIECE: Final = 65_536
 
 
 class Process:
-    """See the module. `start_seconds` and `grace` bound how long it may take to become ready and to end."""
+    """See the module. `start_seconds` and `grace` bound how long it may take to become ready and to end.
+
+    `afterwards` is said besides when it died: what becomes of it.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Process:
         say: Say,
         start_seconds: float = 60.0,
         grace: float = 20.0,
+        afterwards: str = "",
     ) -> None:
         self.entry = entry
         self.port = port
@@ -62,6 +66,7 @@ class Process:
         self._say = say
         self._start_seconds = start_seconds
         self._grace = grace
+        self._afterwards = afterwards
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -154,7 +159,7 @@ class Process:
         self.code = code
         if self.state in ("starting", "ready"):
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            self._say(self.entry.name, how)
+            self._say(self.entry.name, how if self.state == "starting" else how + self._afterwards)
             self._move("failed")
 
     def _answers(self) -> bool:

@@ -16,6 +16,7 @@ from headgate.cli.run.inspector import Inspector
 from headgate.cli.run.logs import RUNNER
 from headgate.cli.run.nats import Nats
 from headgate.cli.run.process import Process, Say
+from headgate.cli.run.usual import usual
 from headgate.service.dev.workspace import AppEntry
 
 SERVED: Final = 0
@@ -151,7 +152,7 @@ class Runner:
     @staticmethod
     def _process(entry: AppEntry, plan: Plan, say: Say) -> Process:
         port, grpc_port = plan.ports[entry.name]
-        environment = {**plan.environment, "PORT": str(port), "GRPC_PORT": str(grpc_port)}
+        environment = {**usual(entry), **plan.environment, "PORT": str(port), "GRPC_PORT": str(grpc_port)}
         return Process(
             entry,
             port=port,
@@ -161,6 +162,7 @@ class Runner:
             say=say,
             start_seconds=plan.start_seconds,
             grace=plan.grace,
+            afterwards="; waiting for a change" if plan.reload else "",
         )
 
 
