@@ -41,7 +41,7 @@ def services(options: Options, names: tuple[str, ...], registry: str | None, wat
     """What a registry knows: services and their instances.
 
     Health is what the instance says itself at /ready; the contract is the beginning of its hash: instances of one
-    service that differ there promise different things.
+    service that differ there promise different things, which is also said below the table.
     """
     from headgate.cli.call.place import registry_here
 
@@ -65,6 +65,8 @@ async def _once(url: str, names: tuple[str, ...], options: Options, health: bool
         if snapshot.stale:
             click.echo(f"{snapshot.service}: the registry could not be asked ({snapshot.reason})", err=True)
     show(options, told, _COLUMNS, map(_row, told), empty="no service is known")
+    for snapshot in snapshots:
+        _compare(snapshot)
 
 
 async def _watch(url: str, names: tuple[str, ...], options: Options, health: bool) -> None:
@@ -87,6 +89,7 @@ async def _follow(registry: "Registry", name: str, options: Options, health: boo
     async for snapshot in registry.watch(name):
         told = await _told(snapshot, health)
         async with printing:
+            _compare(snapshot)
             if options.output == "table":
                 stale = f", stale: {snapshot.reason}" if snapshot.stale else ""
                 click.echo(f"{name}: {len(told)} instances, generation {snapshot.generation}{stale}")
@@ -96,6 +99,17 @@ async def _follow(registry: "Registry", name: str, options: Options, health: boo
                 document["stale"] = snapshot.stale
                 line = json.dumps(document, ensure_ascii=False) + "\n"
                 click.echo(line if options.output == "json" else "---\n" + text(document, "yaml"), nl=False)
+
+
+def _compare(snapshot: "Snapshot") -> None:
+    """Say which instances of one service promise different things."""
+    found: dict[str, list[str]] = {}
+    for each in snapshot.instances:
+        found.setdefault(_short(each.contract), []).append(each.id)
+    found.pop("", None)
+    if len(found) > 1:
+        told = "; ".join(f"{contract}: {', '.join(ids)}" for contract, ids in found.items())
+        click.echo(f"{snapshot.service}: its instances have {len(found)} contracts ({told})", err=True)
 
 
 async def _told(snapshot: "Snapshot", health: bool) -> list[dict[str, Any]]:
@@ -133,6 +147,10 @@ async def _health(address: str, wanted: bool) -> str:
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
-    contract = each["contract"].removeprefix("sha256:")[:_HASH]
+    contract = _short(each["contract"])
     wires = ", ".join(f"{wire} {address}" for wire, address in each["endpoints"].items())
     return (each["service"], each["id"], each["version"], each["zone"], each["health"], wires, contract)
+
+
+def _short(contract: str) -> str:
+    return contract.removeprefix("sha256:")[:_HASH]

@@ -24,11 +24,12 @@ from typing import Any, Final
 import msgspec
 
 from headgate.kit.controls.codes import code_of_status
-from headgate.kit.controls.faults import KINDS, Fault, Internal, Unknown, Violation
+from headgate.kit.controls.faults import KINDS, Fault, Internal, NotFound, Unknown, Violation
 from headgate.service.types import convert, plain
 
 LONGEST_TEXT: Final = 4_096
 """Characters that are taken over from what another service says."""
+LONGEST_PATH: Final = 200
 
 
 def document_of(fault: Fault, instance: str = "", request_id: str = "") -> dict[str, Any]:
@@ -64,6 +65,7 @@ def fault_of(document: Any, declared: Mapping[str, type[Fault]], *, status: int 
         violations=_violations(document.get("errors")),
         retry_after=float(after) if isinstance(after, int | float) and not isinstance(after, bool) else None,
         details=details,
+        refused=document.get("refused") is True,
     )
 
 
@@ -92,6 +94,11 @@ def _has_details(made: type[Fault], details: Any) -> bool:
 def defect() -> Fault:
     """What callers are told of an exception that is no fault."""
     return Internal("something went wrong here", hint="the request id finds the reason in the server's log")
+
+
+def no_such_method(path: str) -> NotFound:
+    """The fault for a path at which a service has no method; over gRPC the kit says the same."""
+    return NotFound(f"there is no method {path[:LONGEST_PATH]}", code="no_such_method")
 
 
 def _violations(listed: Any) -> list[Violation]:

@@ -172,5 +172,9 @@ def _called(middleware: Middleware, name: str) -> Middleware:
 
 def _full(retry_after: float) -> Unavailable:
     return Unavailable(
-        "too many calls of this method run", code="method_full", hint="try again shortly", retry_after=retry_after
+        "too many calls of this method run",
+        code="method_full",
+        hint="try again shortly",
+        retry_after=retry_after,
+        refused=True,
     )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from headgate.kit.asgi import problems
-from headgate.kit.asgi.problems import STATUS, STATUS_OF_CODE, encoded, problem_document, status_of
+from headgate.kit.asgi.problems import STATUS, STATUS_OF_CODE, encoded, fault_document, problem_document, status_of
 from headgate.kit.controls import faults
 from headgate.kit.controls.faults import Aborted, Fault, NotFound, Unauthenticated, Unavailable, Violation
 
@@ -62,6 +62,13 @@ async def test_nothing_is_said_of_nothing(client):
     async with client(raising(NotFound("no"))) as http:
         document = (await http.get("/a")).json()
     assert not {"hint", "errors"} & set(document)
+
+
+def test_a_refusal_is_told_where_it_may_pass():
+    """Who may call again because nothing was done is told so; where calling again cannot help nothing is said."""
+    assert fault_document(Unavailable("no", refused=True), "/a", "")["refused"] is True
+    assert "refused" not in fault_document(Unavailable("no"), "/a", "")
+    assert "refused" not in fault_document(NotFound("no", refused=True), "/a", "")
 
 
 def test_codes_with_a_status_of_their_own():

@@ -66,12 +66,13 @@ async def test_every_control_identifies_before_any_admits() -> None:
 
 
 async def test_a_refusal_names_its_control() -> None:
-    """The call remembers the fault and who refused, and later controls are not asked."""
+    """The call remembers the fault and who refused, its caller is told so, and later controls are not asked."""
     seen: list[str] = []
     call = call_of()
     with pytest.raises(PermissionDenied) as refused:
         await Pipeline([Refuser(), Recorder(seen, "later")]).enter(call)
     assert call.fault is refused.value
+    assert refused.value.refused
     assert call.refused_by == "refuser"
     assert seen == ["identify later"]
 

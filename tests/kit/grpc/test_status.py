@@ -3,7 +3,7 @@
 import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import DebugInfo
+from google.rpc.error_details_pb2 import DebugInfo, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from headgate.kit.controls.faults import Fault, InvalidArgument, NotFound, Unavailable, Violation
@@ -37,6 +37,19 @@ def test_every_kind_of_fault_survives_the_way(kind):
     assert type(back) is made
     assert (back.message, back.code, back.hint, back.retry_after) == ("no", "a_code", "do this", 0.5)
     assert (back.violations, back.details) == (fault.violations, details)
+
+
+def test_a_refusal_is_told_as_one():
+    """That none of a call was done is told with faults that may pass, and believed of us alone."""
+
+    def back(fault):
+        return fault_from_rpc_error(error_of(CODES[fault.kind], "no", rich_status(fault).SerializeToString()))
+
+    assert back(Unavailable("no", refused=True)).refused
+    assert not back(Unavailable("no")).refused
+    assert not back(NotFound("no", refused=True)).refused
+    strange = ErrorInfo(reason="NO", domain="elsewhere", metadata={"refused": "true"})
+    assert not fault_of("UNAVAILABLE", "no", [packed(strange)]).refused
 
 
 def test_internal_texts_stay():

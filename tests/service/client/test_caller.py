@@ -54,6 +54,61 @@ async def test_what_was_never_sent_is_sent_elsewhere():
         assert await orders.upload(_parts()) == 3
 
 
+def busy(**more) -> Unavailable:
+    """What an instance says that has too much to do, and so did nothing."""
+    return Unavailable("busy", **{"refused": True, **more})
+
+
+async def test_what_was_refused_before_it_began_is_sent_elsewhere():
+    """A call that the service says it had not begun with goes to another instance, whatever its method."""
+    shop = Shop(a=[[busy()]], b=[[3]])
+    async with shop.client(policy()) as orders:
+        assert await orders.upload(_parts()) == 3
+    shop = Shop(a=[[Unavailable("busy")]], b=[[3]])
+    async with shop.client(policy()) as orders:
+        with pytest.raises(Unavailable):
+            await orders.upload(_parts())
+
+
+async def test_what_was_taken_is_not_sent_again_although_it_was_refused():
+    """A stream of which a message was taken is not sent again, whatever the service says."""
+
+    async def take(_out, requests):
+        await anext(requests)
+        return [busy()]
+
+    shop = Shop(a=[take], b=[[3]])
+    async with shop.client(policy()) as orders:
+        with pytest.raises(Unavailable):
+            await orders.upload(_parts())
+
+
+async def test_what_was_refused_does_not_wait_for_another_instance():
+    """The pause that a busy instance asks for is kept only when no other is left to be asked."""
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    shop = Shop(a=[busy(retry_after=2.0), busy(retry_after=3.0)], b=[busy(retry_after=4.0)])
+    client = shop.client(policy())
+    client._caller._world["sleep"] = sleep
+    with pytest.raises(Unavailable):
+        await client.stub.place(NewOrder("tea"))
+    await client.aclose()
+    assert slept == [0.0, 4.0]
+
+
+async def test_a_refusal_is_for_its_caller_alone():
+    """A fault that a caller passes on does not say that the caller's own request had not begun."""
+    shop = Shop(a=[busy()])
+    client = shop.client(policy(retry=RetryPolicy(attempts=1)))
+    with pytest.raises(Unavailable) as raised:
+        await client.stub.place(NewOrder("tea"))
+    await client.aclose()
+    assert not raised.value.refused
+
+
 async def test_what_is_a_lasting_error_is_not_repeated():
     """Faults that trying again cannot help are told at once."""
     shop = Shop(a=[Internal("defect")], b=[])

@@ -55,6 +55,28 @@ async def test_instances_come_and_go_by_the_registry():
     await registry.aclose()
 
 
+async def test_an_instance_with_another_contract_is_told_once(logged):
+    """That an instance promises something else than its client was written for is logged once, and it is called."""
+    registry = MemoryRegistry()
+    lease = await registry.register(instance("a", contract="sha256:other"))
+    await registry.register(instance("b", contract=Orders.contract().hash))
+    await registry.register(instance("c"))
+    client = Shop(a=[], b=[], c=[]).client(registry=registry)
+    assert (await client.stub.get("7")).id == "a"
+    await lease.update(weight=0.5)
+    async with asyncio.timeout(5):
+        while client.snapshot.generation < 2:
+            await asyncio.sleep(0)
+    await lease.update(contract="sha256:third")
+    async with asyncio.timeout(5):
+        while client.snapshot.generation < 3:
+            await asyncio.sleep(0)
+    told = [(each["instance"], each["contract"]) for each in logged() if "another contract" in each["event"]]
+    assert told == [("a", "sha256:other"), ("a", "sha256:third")]
+    await client.aclose()
+    await registry.aclose()
+
+
 async def test_a_registry_that_is_down_keeps_the_last():
     """A stale snapshot is as good as none better: calls go where they went."""
     registry = MemoryRegistry()

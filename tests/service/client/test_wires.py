@@ -4,10 +4,17 @@ import asyncio
 
 import pytest
 
-from headgate.kit.controls.faults import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unauthenticated
+from headgate.kit.controls.faults import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Unauthenticated,
+    Unavailable,
+)
 from headgate.kit.controls.retry import RetryPolicy
 from headgate.service import AUTHENTICATED, Service, rpc
 from headgate.service.client import Client, ClientPolicy, Unreachable
+from headgate.service.middleware import bulkhead
 from tests.service.client.served import Slow, over, until
 from tests.service.shop import NewOrder, Order, Orders, OutOfStock
 
@@ -69,6 +76,45 @@ async def test_guards_hold(wire, codec):
     async with over(wire, Closed()) as place, Client(Closed, codec=codec, **place) as orders:
         with pytest.raises(Unauthenticated):
             await orders.get("7")
+
+
+@every_wire
+async def test_what_a_service_had_not_begun_with_is_called_again(wire, codec):
+    """A refusal for want of room reaches the caller as one, who calls again although the method may not be repeated."""
+    service = Slow()
+
+    class Narrow(Service, name="orders", public=True, middleware=[bulkhead(1, retry_after=0.0)]):
+        @rpc
+        async def place(self, order: NewOrder) -> Order:
+            return await service.place(order)
+
+    async with over(wire, Narrow()) as place:
+        once = ClientPolicy(retry=RetryPolicy(attempts=1))
+        async with Client(Narrow, codec=codec, **place) as orders, Client(Narrow, policy=once, **place) as proud:
+            first = asyncio.create_task(orders.place(NewOrder("tea")))
+            await service.begun.wait()
+            with pytest.raises(Unavailable, match="too many calls"):
+                await proud.place(NewOrder("tea"))
+            counted = Counted(service)
+            second = Client(Narrow, codec=codec, retry_observer=counted, **place)
+            assert (await second.stub.place(NewOrder("milk"))).sku == "milk"
+            await second.aclose()
+            assert (await first).sku == "tea"
+    assert counted.retries == 1
+
+
+class Counted:
+    """Lets the service go on once a call is to be sent again."""
+
+    def __init__(self, service: Slow) -> None:
+        self.service, self.retries = service, 0
+
+    def retried(self, target: str, attempt: int, wait: float) -> None:
+        self.retries += 1
+        self.service.go.set()
+
+    def gave_up(self, target: str, reason: str) -> None:
+        """Not here."""
 
 
 @every_wire

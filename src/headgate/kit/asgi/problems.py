@@ -2,10 +2,12 @@
 
     {"type": "urn:headgate:problem:etag_mismatch", "title": "Etag mismatch", "status": 412,
      "detail": "...", "instance": "/api/v1/...", "code": "etag_mismatch", "request_id": "...",
-     "hint": "...", "errors": [{"pointer": "/port", "message": "...", "hint": "..."}], "details": {...}}
+     "hint": "...", "errors": [{"pointer": "/port", "message": "...", "hint": "..."}], "details": {...},
+     "refused": true}
 
-`hint`, `errors` and `details` are there when there is something to say. `install` makes an application answer with
-these for faults, refused input, unknown paths and methods, and defects (whose text stays in the log).
+`hint`, `errors` and `details` are there when there is something to say; `refused` when the same may be sent again
+because none of it was done. `install` makes an application answer with these for faults, refused input, unknown paths
+and methods, and defects (whose text stays in the log).
 """
 
 import json
@@ -34,6 +36,7 @@ from headgate.kit.asgi.inputs import (
     of_status,
 )
 from headgate.kit.controls.faults import Fault, Internal, Violation
+from headgate.kit.controls.retry import is_transient
 from headgate.kit.controls.validation import violations_from
 from headgate.kit.current import current_call
 from headgate.kit.observe.logs import current_request_id
@@ -138,7 +141,7 @@ def rendered(fault: Fault, path: str, request_id: str) -> Rendered:
 
 def fault_document(fault: Fault, path: str, request_id: str) -> dict[str, Any]:
     """The problem that a fault becomes."""
-    return problem_document(
+    document = problem_document(
         status=status_of(fault),
         code=fault.code,
         detail=fault.message,
@@ -148,6 +151,9 @@ def fault_document(fault: Fault, path: str, request_id: str) -> dict[str, Any]:
         request_id=request_id,
         details=fault.details,
     )
+    if fault.refused and is_transient(fault):
+        document["refused"] = True
+    return document
 
 
 def http_problem(status: int, detail: str, headers: Mapping[str, str], method: str, path: str) -> Rendered:

@@ -223,6 +223,7 @@ class Pipeline:
                 position += 1
         except Fault as fault:
             call.fault, call.refused_by = fault, self._names[call.protocol][position]
+            fault.refused = True
             raise
         return None
 

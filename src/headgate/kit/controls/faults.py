@@ -47,7 +47,9 @@ class Fault(Exception):  # noqa: N818 - the domain's word; "error" is what the w
 
     `code` is stable and may be matched by programs; `hint` says what to do next; `violations` locate
     the trouble in the input; `retry_after` is in seconds; `details` are what programs need to know besides, made
-    of what JSON has; `internal` never leaves the process.
+    of what JSON has; `internal` never leaves the process. `refused` says that none of the work had begun: who was told
+    so may ask again whatever the call does (as of HTTP/2's REFUSED_STREAM, RFC 9113 section 8.7). It is for the
+    caller alone: what it raises in turn is not refused.
     """
 
     kind: ClassVar[str] = "UNKNOWN"
@@ -63,6 +65,7 @@ class Fault(Exception):  # noqa: N818 - the domain's word; "error" is what the w
         retry_after: float | None = None,
         details: Mapping[str, Any] | None = None,
         internal: str = "",
+        refused: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -72,6 +75,7 @@ class Fault(Exception):  # noqa: N818 - the domain's word; "error" is what the w
         self.retry_after = retry_after
         self.details = dict(details or {})
         self.internal = internal
+        self.refused = refused
 
 
 class Cancelled(Fault):

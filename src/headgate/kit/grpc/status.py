@@ -2,7 +2,8 @@
 
 A fault becomes a status code, its message, and details (google.rpc) in `grpc-status-details-bin`:
 
-    ErrorInfo           reason: the fault's code in upper case; domain: headgate
+    ErrorInfo           reason: the fault's code in upper case; domain: headgate; metadata: refused, when the same
+                        may be sent again because none of it was done
     BadRequest          a field violation for each violation, its JSON pointer as `field`
     RetryInfo           retry_after
     LocalizedMessage    the hint
@@ -25,9 +26,11 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, LocalizedMessage
 from google.rpc.status_pb2 import Status
 
 from headgate.kit.controls.faults import Fault, Unknown, Violation
+from headgate.kit.controls.retry import is_transient
 
 DETAILS: Final = "grpc-status-details-bin"
 DOMAIN: Final = "headgate"
+REFUSED: Final = "refused"
 LONGEST_MESSAGE: Final = 1_024
 """Bytes of a text in UTF-8; on the wire a status message may be three times as long."""
 MOST_DETAILS: Final = 3_072
@@ -63,7 +66,10 @@ def code_name(code: Any) -> str:
 
 def details_of(fault: Fault, request_id: str = "") -> list[Message]:
     """The details of a fault, the most useful first."""
-    found: list[Message] = [ErrorInfo(reason=text(fault.code.upper()), domain=DOMAIN)]
+    info = ErrorInfo(reason=text(fault.code.upper()), domain=DOMAIN)
+    if fault.refused and is_transient(fault):
+        info.metadata[REFUSED] = "true"
+    found: list[Message] = [info]
     if fault.retry_after is not None:
         retry = RetryInfo()
         retry.retry_delay.FromNanoseconds(max(0, round(fault.retry_after * 1_000_000_000)))
@@ -132,6 +138,7 @@ def fault_of(kind: str, message: str, details: Iterable[AnyMessage] = ()) -> Fau
 def _read(detail: Any, found: dict[str, Any]) -> None:
     if isinstance(detail, ErrorInfo):
         found["code"] = detail.reason.lower() or None
+        found["refused"] = detail.domain == DOMAIN and detail.metadata.get(REFUSED) == "true"
     elif isinstance(detail, RetryInfo):
         found["retry_after"] = detail.retry_delay.ToNanoseconds() / 1_000_000_000
     elif isinstance(detail, Struct):

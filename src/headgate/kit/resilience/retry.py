@@ -131,13 +131,17 @@ class Retry:
     async def before_retry(self, error: Exception) -> None:
         """Let go of what the failed attempt holds; a subclass that holds something overrides this."""
 
+    def patience(self, error: Exception) -> float | None:
+        """Seconds for which the other side asks; a subclass that asks somebody else next need not wait."""
+        return getattr(error, "retry_after", None)
+
     def _wait(self, attempt: int, failed: Exception) -> float | None:
         """Seconds until the next attempt, paid for; None when there is none."""
         wait = delay(
             self._policy,
             attempt=attempt,
             spread=self._spread(),
-            retry_after=getattr(failed, "retry_after", None),
+            retry_after=self.patience(failed),
             remaining=None if self._remaining is None else self._remaining(),
         )
         if wait is None or not self.budget.withdraw():

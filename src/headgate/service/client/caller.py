@@ -4,9 +4,10 @@
     order = await caller.unary(method, request, CallOptions(timeout=1))
     async for event in caller.stream(method, requests, options): ...
 
-Sent again is what may be repeated, and what never reached anybody: to another instance, within the policy, the budget
-of the client and that of the hops before, and in the call's time. A stream is never opened again once its first
-message came, or once one of the caller's was taken. Hedged are only calls that may be repeated, out of the same budget.
+Sent again is what may be repeated, what never reached anybody, and what was refused before any of it was done (the
+service says so: `refused` of a fault): to another instance, within the policy, the budget of the client and that of the
+hops before, and in the call's time. A stream is never opened again once its first message came, or once one of the
+caller's was taken. Hedged are only calls that may be repeated, out of the same budget.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from headgate.kit.controls.faults import DeadlineExceeded, Fault
+from headgate.kit.controls.faults import DeadlineExceeded, Fault, Unavailable
 from headgate.kit.controls.retry import RetryBudget, RetryPolicy, is_transient
 from headgate.kit.current import current_call
 from headgate.kit.resilience.retry import Retry, RetryObserver
@@ -38,7 +39,10 @@ _END: Final = object()
 class Work:
     """One call under way."""
 
-    __slots__ = ("allowance", "headers", "hedge_after", "key", "method", "path", "request", "retries", "tried", "until")
+    __slots__ = (
+        "allowance", "headers", "hedge_after", "key", "method", "path",
+        "refused", "request", "retries", "tried", "until",
+    )  # fmt: skip
 
     def __init__(self, method: Method, path: str, request: Any, until: float | None) -> None:
         self.method = method
@@ -51,6 +55,8 @@ class Work:
         self.hedge_after: float | None = None
         self.key = ""
         self.tried: list[Peer] = []
+        self.refused = False
+        """Whether the instance asked last had not begun with it."""
 
     def out(self) -> Outgoing:
         """The next attempt."""
@@ -69,19 +75,35 @@ class Work:
             return False
         if isinstance(error, Unreachable):
             return True
-        return self.method.is_safe_to_retry and not isinstance(error, NoInstances) and is_transient(error)
+        if not (self.method.is_safe_to_retry or self.refused) or isinstance(error, NoInstances):
+            return False
+        return is_transient(error)
+
+    def failed(self, error: BaseException) -> None:
+        """An attempt ended with `error`, whose mark is for us alone: our own caller's request had begun."""
+        self.refused = isinstance(error, Fault) and error.refused
+        if self.refused:
+            error.refused = False  # type: ignore[attr-defined]
 
 
 class _Again(Retry):
     """The retries of one call, out of the client's budget."""
 
-    def __init__(self, work: Work, policy: RetryPolicy, budget: RetryBudget, **world: Any) -> None:
+    def __init__(self, work: Work, peers: Peers, policy: RetryPolicy, budget: RetryBudget, **world: Any) -> None:
         super().__init__(policy, budget, target=work.path, transient=work.may_repeat, **world)
         self._work = work
+        self._peers = peers
 
     async def before_retry(self, error: Exception) -> None:  # noqa: ARG002
         """Tell those further down that one is gone."""
         self._work.spend()
+
+    def patience(self, error: Exception) -> float | None:
+        """Who is too busy asks for time; the next instance is not, as far as is known."""
+        work = self._work
+        if work.refused and isinstance(error, Unavailable) and self._peers.has_other_than(work.tried):
+            return None
+        return super().patience(error)
 
 
 class Caller:
@@ -201,7 +223,7 @@ class Caller:
         policy = self._policies.get(attempts)
         if policy is None:
             policy = self._policies[attempts] = replace(self._policy.retry, attempts=attempts)
-        return _Again(work, policy, self.budget, remaining=partial(_left, work), **self._world)
+        return _Again(work, self._peers, policy, self.budget, remaining=partial(_left, work), **self._world)
 
     async def _answer(self, work: Work) -> Any:
         await self._ready()
@@ -215,6 +237,7 @@ class Caller:
         try:
             response = await visit.wire.unary(work.out(), work.request)
         except BaseException as error:
+            work.failed(error)
             visit.leave(self._blame(work, visit, error))
             raise
         visit.leave()
@@ -247,6 +270,7 @@ class Caller:
             responses = visit.wire.stream(work.out(), work.request)
             response = await anext(responses, _END)
         except BaseException as error:
+            work.failed(error)
             try:
                 if responses is not None:
                     await responses.aclose()

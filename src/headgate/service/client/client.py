@@ -119,6 +119,7 @@ class Client(Generic[S]):
             spread=randomness,
         )
         self._following: Following | None = None
+        self._others: dict[str, str] = {}
         self._closed = False
         self._made = stub_class(self.contract, validate=self.policy.validate)
         self._options = options or CallOptions()
@@ -186,7 +187,23 @@ class Client(Generic[S]):
 
     def _update(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self._compare(snapshot)
         self._peers.update(each for each in snapshot.instances if placed(each, self._wires)[0])
+
+    def _compare(self, snapshot: Snapshot) -> None:
+        """Tell of each instance, once, that it promises something else: nothing wrong, while versions change."""
+        mine = self.contract.hash
+        others = {each.id: each for each in snapshot.instances if each.contract not in ("", mine)}
+        for name, each in others.items():
+            if self._others.get(name) != each.contract:
+                import structlog
+
+                structlog.get_logger("headgate.client").info(
+                    "an instance has another contract than this client",
+                    service=each.service, instance=name, version=each.version, contract=each.contract, own=mine,
+                    hint="headgate contract check says whether that breaks calls",
+                )  # fmt: skip
+        self._others = {name: each.contract for name, each in others.items()}
 
     def _fixed(
         self, address: str, instances: Iterable[Instance] | None, local: tuple[Hosted, ...], wire: str | None

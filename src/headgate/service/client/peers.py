@@ -121,6 +121,10 @@ class Peers:
             self._sort_out(now)
         return self._candidates
 
+    def has_other_than(self, tried: Sequence[Peer]) -> bool:
+        """Whether anybody may be called who was not tried."""
+        return any(each not in tried for each in self.candidates())
+
     def update(self, instances: Iterable[Instance]) -> None:
         """These are the instances from now on."""
         now = self.clock()
