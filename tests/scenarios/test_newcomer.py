@@ -96,7 +96,8 @@ def test_second_up_is_refused(platform):
 
 def test_taken_port(platform, tmp_path):
     """A taken port is an error that names the setting, before anything is started or written."""
-    refused = run(tmp_path, "up", f"--gateway-port={platform.ports['gateway_port']}")
+    ports = free_ports() | {"gateway_port": platform.ports["gateway_port"]}
+    refused = run(tmp_path, "up", *(f"--{name.replace('_', '-')}={port}" for name, port in ports.items()))
     assert refused.returncode == 1
     assert "gateway_port: 127.0.0.1:" in refused.stderr
     assert "--gateway-port" in refused.stderr
