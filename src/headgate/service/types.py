@@ -9,7 +9,7 @@ A record is what has named fields: a `Struct`, a dataclass, a `TypedDict`, a pyd
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
@@ -74,6 +74,15 @@ def schema_hook(kind: type) -> dict[str, Any]:
 def convert(value: Any, kind: Any, *, strict: bool = True) -> Any:
     """`value`, made of plain objects, as a `kind`. Raises msgspec.ValidationError."""
     return msgspec.convert(value, kind, strict=strict, dec_hook=dec_hook)
+
+
+def blank_of(kind: Any) -> Callable[[], Any] | None:
+    """Makes a value of an object without fields; None when the type must have some."""
+    try:
+        convert({}, kind)
+    except (msgspec.ValidationError, NotImplementedError):
+        return None
+    return lambda: convert({}, kind)
 
 
 def plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from headgate.kit.kit import Kit
 from headgate.service.transports.http.alone import own_call
 from tests.kit.asgi.wire import http as request
 from tests.kit.asgi.wire import serve
+from tests.service.transports.http.library import Library
 
 NEW = "/books/new"
 BOOK = {"title": "t", "pages": 2}
@@ -124,6 +125,14 @@ async def test_broken_msgpack(http, body):
     answer = await http.post(NEW, content=body, headers=headers)
     assert answer.status_code == 400
     assert answer.json()["errors"]
+
+
+async def test_a_method_that_a_service_does_not_have(http):
+    """Below the path of a service it is said that the method is missing, elsewhere that there is nothing."""
+    path = f"/{Library.contract().full_name}"
+    for where, code in ((f"{path}/Nope", "no_such_method"), ("/nope", "path_not_found"), (path, "path_not_found")):
+        answer = await http.post(where, json={})
+        assert (answer.status_code, answer.json()["code"]) == (404, code)
 
 
 async def test_too_large(wire):

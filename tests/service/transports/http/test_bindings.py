@@ -48,7 +48,13 @@ async def test_record_from_query(http):
     """A record that is the only parameter is read from the query, under the names its fields have on wires."""
     answer = await http.get("/books?mostPages=9&onShelf=back&tags=x")
     assert answer.json() == {"mostPages": 9, "onShelf": "back", "tags": ["x"]}
-    assert pointers(await http.get("/books?most_pages=9")) == ["/most_pages"]
+    assert pointers(await http.get("/books?most_pages=9")) == ["/most_pages", "/mostPages"]
+
+
+async def test_all_that_is_wrong_in_a_query_is_told(http):
+    """Keys that are unknown or given twice, and values of the wrong type, are told at once."""
+    answer = await http.get("/books?mostPages=many&onShelf=back&onShelf=front&colour=red")
+    assert pointers(answer) == ["/onShelf", "/colour", "/mostPages"]
 
 
 async def test_json_in_query(http):
@@ -228,5 +234,5 @@ async def test_models():
         answer = await http.get("/models?mostPages=3&tags=a&tags=b")
         assert answer.json() == {"mostPages": 3, "tags": ["a", "b"]}
         assert pointers(await http.get("/models?mostPages=x")) == ["/mostPages"]
-        assert pointers(await http.get("/models?most=3")) == ["/most"]
+        assert pointers(await http.get("/models?most=3")) == ["/most", "/mostPages"]
         assert (await http.put("/models/3")).json() is True

@@ -19,8 +19,6 @@ from headgate.service.transports.http.alone import new_id
 from headgate.service.transports.http.negotiation import Form
 from headgate.service.types import plain
 
-"""Codes of this wire for which HTTP has a status of its own."""
-
 _EXTRA: Final = frozenset((b"retry-after", b"www-authenticate"))
 _UNAUTHORIZED: Final = 401
 _DIGEST_BYTES: Final = 16

@@ -27,7 +27,7 @@ from headgate.service.codecs import CODECS, UNDECODABLE, Codec, refused
 from headgate.service.codecs.codec import Decode
 from headgate.service.method import WITH_BODY, Binding, Method
 from headgate.service.transports.http.parameters import Form, parameters_of
-from headgate.service.types import convert, violations
+from headgate.service.types import blank_of, convert, violations
 
 MOST_QUERY_FIELDS: Final = 256
 
@@ -42,7 +42,7 @@ class Intake:
     def __init__(self, kind: Any) -> None:
         self.kind = kind
         self._decoders: dict[Codec, Decode] = {codec: codec.decoder(kind) for codec in CODECS}
-        self._blank = _blank_of(kind)
+        self._blank = blank_of(kind)
 
     def of_body(self, codec: Codec | None, body: bytes, values: Values) -> Any:  # noqa: ARG002
         """The request. `codec` is None when there was nothing to read."""
@@ -82,15 +82,19 @@ class QueryIntake(Intake):
     def of_query(self, query: bytes, values: Values) -> Any:
         """The request that path and query make."""
         found: dict[str, Any] = dict(zip(self._path, values, strict=True))
-        if query:
-            self._read(query, found)
+        wrong = self._read(query, found) if query else []
         try:
-            return convert(found, self.kind, strict=False)
+            request = convert(found, self.kind, strict=False)
         except msgspec.ValidationError as error:
-            raise _invalid(self.kind, found, error) from error
+            fault = _invalid(self.kind, found, error)
+            told = {each.pointer for each in wrong}
+            raise _fault([*wrong, *(each for each in fault.violations if each.pointer not in told)]) from error
+        if wrong:
+            raise _fault(wrong)
+        return request
 
-    def _read(self, query: bytes, found: dict[str, Any]) -> None:
-        """Put what a query says to what the path said."""
+    def _read(self, query: bytes, found: dict[str, Any]) -> list[Violation]:
+        """Put what a query says to what the path said. Returns what is wrong with it."""
         wrong: list[Violation] = []
         for name, value in pairs_of(query):
             form = self._forms.get(name)
@@ -108,8 +112,7 @@ class QueryIntake(Intake):
                     wrong.append(Violation(f"/{escape(name)}", f"is not JSON: {error}"))
             else:
                 found[name] = value
-        if wrong:
-            _raise(wrong)
+        return wrong
 
 
 class MixedIntake(Intake):
@@ -203,15 +206,6 @@ def _text(part: bytes) -> str:
         raise malformed_url() from error
 
 
-def _blank_of(kind: Any) -> Callable[[], Any] | None:
-    """Makes a request without fields; None when the type must have some."""
-    try:
-        convert({}, kind)
-    except (msgspec.ValidationError, NotImplementedError):
-        return None
-    return lambda: convert({}, kind)
-
-
 def _record(name: str, fields: Sequence[msgspec.structs.FieldInfo]) -> Any:
     """A struct of some of a request's fields."""
     listed: list[Any] = []
@@ -250,14 +244,10 @@ def no_query(query: bytes) -> None:
     """Refuse the query of a method that takes none."""
     wrong = [_unknown(name, []) for name, _ in pairs_of(query)]
     if wrong:
-        _raise(wrong)
+        raise _fault(wrong)
 
 
 def _fault(wrong: Sequence[Violation]) -> InvalidArgument:
     from headgate.kit.asgi.inputs import invalid
 
     return invalid(wrong)
-
-
-def _raise(wrong: Sequence[Violation]) -> None:
-    raise _fault(wrong)

@@ -12,7 +12,8 @@ A word wins over a parameter in the same place, as far as the method goes: with 
     ├── invalid_binding       at start: a parameter that is not a whole segment
     └── malformed_url         a path that is not UTF-8
     NotFound
-    └── path_not_found
+    ├── path_not_found
+    └── no_such_method        below the path of a service that is served here
     Unimplemented
     └── method_not_allowed    with the methods that are possible
 """
@@ -22,6 +23,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from headgate.kit.controls.faults import Fault, InvalidArgument, NotFound, Unimplemented
+from headgate.service.faults import no_such_method
 from headgate.service.transports.http.intake import Values, malformed_url, segment_of
 from headgate.service.transports.http.operation import Operation
 
@@ -61,9 +63,10 @@ class _Node:
 
 
 class Routes:
-    """All operations of a wire. See the module."""
+    """All operations of a wire. See the module. `services` are called by these names: `PACKAGE.SERVICE`."""
 
-    def __init__(self, operations: Iterable[Operation]) -> None:
+    def __init__(self, operations: Iterable[Operation], services: Iterable[str] = ()) -> None:
+        self._services = frozenset(services)
         self.exact: dict[str, Verbs] = {}
         """Operations whose paths have no parameters."""
         self._root = _Node()
@@ -85,7 +88,7 @@ class Routes:
         other = segments[:-1] if segments[-1] == "" else [*segments, ""]
         if len(segments) > 1 and any(True for _ in _walk(self._root, other, 1, ())):
             raise ElsewhereError(_location(scope, slash=other[-1] == ""))
-        raise NotFound(f"there is nothing at {path}", code="path_not_found")
+        raise self._nothing_at(path)
 
     def below(self, prefix: str) -> Operation | None:
         """An operation that a prefix would share paths with."""
@@ -97,6 +100,12 @@ class Routes:
         else:
             return next(_all(node), None) if segments else None
         return next((verbs[verb] for verbs, _ in _walk(self._root, ["", *segments], 1, ()) for verb in verbs), None)
+
+    def _nothing_at(self, path: str) -> NotFound:
+        service, slash, _ = path[1:].partition("/")
+        if slash and service in self._services:
+            return no_such_method(path)
+        return NotFound(f"there is nothing at {path}", code="path_not_found")
 
     def _add(self, operation: Operation) -> None:
         node, verbs = self._root, None

@@ -14,7 +14,7 @@
 Faults are problem documents (RFC 9457) in JSON or MessagePack, as `Accept` says:
 
     Fault                   whatever the endpoint raises, with the status of its kind
-    ├── path_not_found          404
+    ├── path_not_found          404, no_such_method below a service's own path
     ├── method_not_allowed      405
     ├── not_acceptable          406
     ├── body_too_large          413, message_too_large 429 before the stream began
@@ -49,6 +49,9 @@ from headgate.service.transports.http.streaming import closed, stream
 
 MEBIBYTE: Final = 1024 * 1024
 
+_NOWHERE: Final = frozenset(("path_not_found", "no_such_method"))
+"""Codes of what others may answer: applications below a prefix."""
+
 
 class HttpWire:
     """Serves all methods of the hosted services over HTTP.
@@ -69,8 +72,9 @@ class HttpWire:
         heartbeat: float = 15.0,
         opening: float = 0.25,
     ) -> None:
-        self.operations = tuple(_operations(hosted))
-        self._routes = Routes(self.operations)
+        served = tuple(hosted)
+        self.operations = tuple(_operations(served))
+        self._routes = Routes(self.operations, (each.contract.full_name for each in served))
         self._exact = self._routes.exact
         self._extra = _prefixes(extra or {}, self._routes)
         self._most = max_body_size or sys.maxsize
@@ -113,7 +117,7 @@ class HttpWire:
         except NotAllowedError as refused:
             await self._not_allowed(refused, call, send)
         except Fault as fault:
-            app = self._extra_of(scope) if fault.code == "path_not_found" and not call.route else None
+            app = self._extra_of(scope) if fault.code in _NOWHERE and not call.route else None
             if app is None:
                 await self._refuse(fault, fault, call, send)
             else:

@@ -7,7 +7,7 @@ A call is identified, admitted, run under its deadline and settled, whatever bec
 for its caller; what is no fault is logged, and its caller learns that something went wrong here.
 
     NotFound
-    └── unknown_method       nothing is called so here
+    └── no_such_method       nothing is called so here
     DeadlineExceeded
     └── deadline_exceeded
 """
@@ -21,14 +21,15 @@ import structlog
 
 from headgate.kit.controls.call import Answer, Call, Headers, Pipeline, Protocol
 from headgate.kit.controls.codes import code_of_status
-from headgate.kit.controls.faults import KINDS, DeadlineExceeded, Fault, InvalidArgument, NotFound
+from headgate.kit.controls.faults import KINDS, DeadlineExceeded, Fault, InvalidArgument
 from headgate.kit.controls.principal import Certificate
 from headgate.kit.current import CURRENT
 from headgate.service.codecs import CODECS, UNDECODABLE, Codec, refused
 from headgate.service.codecs.codec import Decode
-from headgate.service.faults import defect, document_of
+from headgate.service.faults import defect, document_of, no_such_method
 from headgate.service.host import Hosted
 from headgate.service.invoke import Endpoint
+from headgate.service.types import blank_of
 
 _OK: Final = 200
 _CLIENT_WENT_AWAY: Final = 499
@@ -64,10 +65,12 @@ class Route:
         self.decoders: dict[str, Decode] = {codec.name: codec.decoder(method.request) for codec in CODECS}
 
     def decode(self, codec: Codec, body: bytes, pointer: str = "") -> Any:
-        """One request. Raises InvalidArgument with all that is wrong with it."""
+        """One request; no bytes at all are an object without fields. Raises InvalidArgument with all that is wrong."""
         try:
             return self.decoders[codec.name](body)
         except UNDECODABLE as error:
+            if not body and not pointer and (blank := blank_of(self.request)) is not None:
+                return blank()
             raise refused(codec, self.request, bytes(body), error, pointer) from error
 
 
@@ -83,10 +86,10 @@ class Conduct:
         }
 
     def find(self, path: str) -> Route:
-        """Raises NotFound (`unknown_method`)."""
+        """Raises NotFound (`no_such_method`)."""
         route = self.routes.get(path)
         if route is None:
-            raise NotFound(f"there is no method {path[:200]}", code="unknown_method")
+            raise no_such_method(path)
         return route
 
     async def unary(
