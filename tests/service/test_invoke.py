@@ -11,7 +11,7 @@ from headgate.kit.controls.faults import DeadlineExceeded, Fault, InvalidArgumen
 from headgate.kit.controls.principal import Principal
 from headgate.service import AUTHENTICATED, Context, Service, Struct, current_context, require, rpc
 from headgate.service.host import host
-from headgate.service.invoke import LONGEST_KEY, Conditions, Endpoint
+from headgate.service.invoke import LONGEST_KEY, Conditions, Endpoint, Following, Invocation
 from tests.service.shop import NewOrder, Order, Orders, OutOfStock
 
 
@@ -263,6 +263,33 @@ async def test_a_method_that_takes_too_long_is_ended(call):
     with pytest.raises(DeadlineExceeded) as raised:
         await endpoint_of(one, timeout=0.01).call(None, call())
     assert raised.value.code == "method_timeout"
+
+
+async def test_a_methods_time_is_up_before_its_deadline(call):
+    """Whoever keeps the deadline round a method finds that it has ended: its fault is told and not theirs."""
+
+    async def one(self: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def shell(invocation: Invocation, following: Following) -> Any:
+        async with asyncio.timeout_at(asyncio.get_running_loop().time() + (invocation.context.remaining or 0.0)):
+            return await following(invocation)
+
+    made = call()
+    with pytest.raises(DeadlineExceeded) as raised:
+        await endpoint_of(one, timeout=0.2, middleware=[shell]).call(None, made)
+    assert raised.value.code == "method_timeout"
+
+
+async def test_an_earlier_deadline_is_kept_by_its_wire(call):
+    """Where the caller waits no longer than the method may take, it is not the method that took too long."""
+
+    async def one(self: Any) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await endpoint_of(one, timeout=60).call(None, call(deadline=0.01))
 
 
 async def test_a_stream_that_takes_too_long_is_ended(call):

@@ -43,6 +43,11 @@ from headgate.service.types import enc_hook
 IDEMPOTENCY_KEY: Final = b"idempotency-key"
 LONGEST_KEY: Final = 255
 
+_TIMED: Final = "method_timeout"
+"""Under this name a call keeps whether its deadline is that of the method."""
+_MARGIN_SECONDS: Final = 0.02
+_MARGIN_SHARE: Final = 0.1
+
 
 @dataclass(slots=True)
 class Invocation:
@@ -121,7 +126,7 @@ class Endpoint:
         if self._plain:
             return await self._bind(request, context)
         if options.timeout is not None:
-            _shorten(call, options.timeout)
+            call.keep(_TIMED, _shorten(call, options.timeout))
         invocation = Invocation(method, request, context)
         if options.cache or options.idempotent == "key":
             return await self._remembered(invocation)
@@ -164,15 +169,14 @@ class Endpoint:
 
     async def _handle(self, invocation: Invocation) -> Any:
         """Call the method itself."""
-        context, options = invocation.context, self.method.options
+        context = invocation.context
+        timed = self.method.options.timeout is not None and context.call.kept(_TIMED)
         result = self._bind(invocation.request, context)
         if not self.method.kind.streams_out:
-            if options.timeout is None:
-                return await result
-            return await _within(result, context.call)
+            return await (_within(result, context.call) if timed else result)
         if inspect.isawaitable(result):
             result = await result
-        return result if options.timeout is None else _stream_within(result, context.call)
+        return _stream_within(result, context.call) if timed else result
 
 
 def _outcome_of(response: Any) -> Any:
@@ -282,11 +286,13 @@ def _link(middleware: Middleware, following: Following) -> Following:
     return run
 
 
-def _shorten(call: Call, seconds: float) -> None:
-    """Let the call end within `seconds`, or earlier if its caller waits no longer."""
+def _shorten(call: Call, seconds: float) -> bool:
+    """Let the call end within `seconds`. False when its caller waits no longer than that: its wire sees to it."""
     end = time.monotonic() + seconds
-    if call.deadline is None or end < call.deadline:
-        call.deadline = end
+    if call.deadline is not None and call.deadline <= end:
+        return False
+    call.deadline = end
+    return True
 
 
 async def _within(result: Awaitable[Any], call: Call) -> Any:
@@ -317,7 +323,12 @@ async def _stream_within(responses: AsyncIterator[Any], call: Call) -> AsyncIter
 
 
 def _left(call: Call) -> float | None:
-    return None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
+    return None if call.deadline is None else ahead(call.deadline - time.monotonic())
+
+
+def ahead(left: float) -> float:
+    """A little less than the seconds that are left: who ends a call before its shell does says so in the right form."""
+    return max(0.0, left - min(_MARGIN_SECONDS, left * _MARGIN_SHARE))
 
 
 def _late() -> DeadlineExceeded:

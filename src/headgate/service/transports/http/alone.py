@@ -18,11 +18,10 @@ from headgate.kit.controls.deadlines import Deadlines
 from headgate.kit.controls.faults import DeadlineExceeded
 from headgate.kit.controls.request_ids import RequestIds
 from headgate.kit.current import current_call
+from headgate.service.invoke import ahead
 
 _DEADLINES: Final = Deadlines(first_byte=0, idle=0, total=0)
 _ID_BYTES: Final = 16
-_MARGIN_SECONDS: Final = 0.02
-_MARGIN_SHARE: Final = 0.1
 
 
 def new_id() -> str:
@@ -70,8 +69,7 @@ def seconds_left(call: Call) -> float | None:
         due = end if due is None else min(due, end)
     if due is None:
         return None
-    left = due - time.monotonic()
-    return max(0.0, left - min(_MARGIN_SECONDS, left * _MARGIN_SHARE))
+    return ahead(due - time.monotonic())
 
 
 async def in_time(work: Awaitable[Any], call: Call) -> Any:
