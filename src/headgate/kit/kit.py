@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from starlette.types import ASGIApp
@@ -311,10 +311,14 @@ def harden(app: ASGIApp, settings: Settings | None = None, **choices: Any) -> Sh
     return Kit(settings, **choices).harden(app)
 
 
+_SOCKET_ROOM: Final = 4
+"""Times that a server reads more of a WebSocket message than it may have: so its end is told by whoever refuses it."""
+
+
 def http_limits(settings: ServeSettings) -> HttpLimits:
     """How much one HTTP connection may take."""
     size = settings.max_body_size if isinstance(settings, WebSettings) else 0
-    return HttpLimits(keep_alive_seconds=settings.keep_alive_timeout, websocket_bytes=size or MEBIBYTE)
+    return HttpLimits(keep_alive_seconds=settings.keep_alive_timeout, websocket_bytes=_SOCKET_ROOM * (size or MEBIBYTE))
 
 
 def undated_context() -> Context:

@@ -5,7 +5,6 @@ assembly.shell                          # the ASGI application, hardened: HTTP, 
 assembly.rpc                            # the gRPC server, None without
 """
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -66,7 +65,7 @@ def assemble(
             pipeline=Pipeline(kit.controls, frozenset(("socket",))),
             path=settings.socket_path,
             inside=inside,
-            most_frame=size or sys.maxsize,
+            most_message=size,
         )
     return Assembly(kit.harden(inside, rpc=rpc, same_paths=True), rpc)
 
@@ -132,6 +131,7 @@ def nats_wire(kit: Kit, hosted: Sequence[Hosted], settings: ServiceSettings) -> 
             hosted,
             settings.nats_url.get_secret_value(),
             pipeline=Pipeline(kit.controls, frozenset(("nats",))),
+            max_message=settings.max_body_size,
         )
     except ModuleNotFoundError as error:
         raise missing("nats", error) from error

@@ -88,7 +88,7 @@ async def test_all_with_all(nats: str, tmp_path: Path, way: Way, found: str, bro
     assert [f"{each.rule.name}: {each.why}" for each in outcomes if not each.holds] == []
 
 
-def test_rules_say_what_they_are() -> None:
+async def test_rules_say_what_they_are() -> None:
     """Each rule is one sentence, and no two are the same."""
     texts = [each.text for each in RULES.values()]
     assert all(text.endswith(".") and "\n" not in text for text in texts)

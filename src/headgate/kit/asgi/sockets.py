@@ -38,6 +38,9 @@ FAILURE: Final = "headgate.failure"
 CLOSE_CODE: Final = "close_code"
 """Under this name a call keeps the code its socket was closed with."""
 
+LARGEST: Final = "largest_message"
+"""Under this name a call keeps how many bytes a message may have where its application refuses large ones itself."""
+
 CLOSE_CODES: Final[Mapping[str, int]] = {
     "CANCELLED": 1001,
     "UNKNOWN": 1011,
@@ -125,7 +128,7 @@ class Socket(Supervised):
             size = len(text.encode("utf-8", "surrogatepass")) if text is not None else len(message.get("bytes") or b"")
             call.bytes_in += size
             self._touched = self.shell.clock()
-            most = self.shell.max_message_size
+            most = call.kept(LARGEST) or self.shell.max_message_size
             if most and size > most:
                 if self.verdict is None:
                     self.verdict = ResourceExhausted(

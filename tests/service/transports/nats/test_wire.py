@@ -9,7 +9,7 @@ import nats as nats_py
 import pytest
 
 from headgate.kit.controls.call import Call, Control, Pipeline
-from headgate.kit.controls.faults import Fault, Unavailable
+from headgate.kit.controls.faults import Fault, ResourceExhausted, Unavailable
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit
 from headgate.service.client.errors import Unreachable
@@ -34,7 +34,9 @@ def nats() -> Iterator[Nats]:
 async def wire(nats: Nats) -> AsyncIterator[tuple[NatsWire, Echo]]:
     """The service on it."""
     service = Echo()
-    made = NatsWire(host([service]), nats.url, max_concurrent=2, max_waiting=1, metadata={"zone": "a"})
+    made = NatsWire(
+        host([service]), nats.url, max_concurrent=2, max_waiting=1, max_message=2_000, metadata={"zone": "a"}
+    )
     await made.start()
     yield made, service
     await made.stop()
@@ -85,6 +87,7 @@ async def test_a_plain_request_is_a_call(wire: tuple[NatsWire, Echo], bare: Any)
         ("Say", b"{", {}, "invalid_argument"),
         ("Say", b"{}", {"content-type": "text/plain"}, "unsupported_media_type"),
         ("Say", b"{}", {"x-request-timeout-ms": "soon"}, "malformed_timeout"),
+        ("Say", b'{"text":"%b"}' % (b"x" * 2_000), {}, "body_too_large"),
         ("Count", b'{"to":1}', {}, "stream_expected"),
         ("Count", b"{", {"headgate-frames": "1"}, "malformed_frame"),
         (
@@ -128,6 +131,25 @@ async def test_what_cannot_be_read_is_a_call_like_others(
     await made.stop()
     await kit.aclose()
     assert told == [(code, "r-1"), (code, "r-1"), ("rate_limited", "r-1")]
+
+
+async def test_no_bytes_stand_for_no_arguments(wire: tuple[NatsWire, Echo], bare: Any) -> None:
+    """A method without parameters is called with an empty message, as over HTTP."""
+    wire[1].gate.set()
+    assert json.loads((await bare.request("svc.echo.Wait", b"", timeout=PATIENCE)).data) == {"text": "open"}
+
+
+async def test_a_message_of_a_stream_may_be_too_large(wire: tuple[NatsWire, Echo], nats: Nats) -> None:
+    """A message of a stream has the limit of a request, and its call ends with that."""
+    client = NatsClient(nats.url)
+
+    async def large() -> AsyncIterator[Say]:
+        yield Say("x" * 2_000)
+
+    with pytest.raises(ResourceExhausted) as raised:
+        [each async for each in client.stream(out("Join"), large())]
+    assert raised.value.code == "message_too_large"
+    await client.aclose()
 
 
 async def test_a_request_without_a_reply_subject_is_not_served(wire: tuple[NatsWire, Echo], bare: Any) -> None:

@@ -10,12 +10,12 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from headgate.kit.controls.api_keys import ApiKeys
 from headgate.kit.controls.call import Call, Control, Pipeline
-from headgate.kit.controls.faults import Fault
+from headgate.kit.controls.faults import Fault, ResourceExhausted
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.kit import Kit
 from headgate.kit.serve.http import HttpServer
 from headgate.service.client.errors import ConnectionLost, Unreachable
-from headgate.service.codecs import JSON
+from headgate.service.codecs import JSON, MSGPACK
 from headgate.service.host import host
 from headgate.service.transports.session import WINDOW
 from headgate.service.transports.socket import SocketClient, SocketWire
@@ -47,7 +47,7 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     """The service, without a shell."""
     service = Echo()
-    wire = SocketWire(host([service]), most_calls=4, most_frame=10_000)
+    wire = SocketWire(host([service]), most_calls=4, most_message=2_500)
     server = HttpServer(wire, host="127.0.0.1", port=0, setting="port")
     await server.start()
     yield Served(server, service)
@@ -103,6 +103,52 @@ async def test_a_frame_that_is_too_large_closes_the_socket(served: Served) -> No
         assert (await _closed(socket))[0] == 1009
 
 
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([{"op": "call", "id": 2, "path": "/echo.Echo/Say", "data": {"text": "x" * 2_500}}], "body_too_large"),
+        (
+            [
+                {"op": "call", "id": 2, "path": "/echo.Echo/Join", "stream": True},
+                {"op": "next", "id": 2, "data": {"text": "x" * 2_500}},
+                {"op": "next", "id": 2, "data": {"text": "crossed its end"}},
+            ],
+            "message_too_large",
+        ),
+    ],
+)
+async def test_a_message_that_is_too_large_ends_its_call_alone(served: Served, frames: list[Any], code: str) -> None:
+    """A message beyond the limit, in a frame that is not, fails its call; the others on the socket go on."""
+    async with served.open() as socket:
+        await _say(socket, op="call", id=1, path="/echo.Echo/Wait", data={})
+        for frame in frames:
+            await _say(socket, **frame)
+        told = await _hear(socket)
+        assert (told["op"], told["id"], told["data"]["code"]) == ("error", 2, code)
+        served.service.gate.set()
+        assert await _hear(socket) == {"op": "end", "id": 1, "data": {"text": "open"}}
+
+
+async def test_an_answer_that_is_too_large_ends_its_call_alone(served: Served) -> None:
+    """What a client does not take is ResourceExhausted; its other calls, and those after, are answered."""
+    client = SocketClient(served.url, most_message=50)
+    other = asyncio.create_task(client.unary(out("Wait"), request("Wait")))
+    with pytest.raises(ResourceExhausted) as raised:
+        await client.unary(out("Say"), Say("x" * 60))
+    assert raised.value.code == "answer_too_large"
+    served.service.gate.set()
+    assert await asyncio.wait_for(other, PATIENCE) == Say("open")
+    await client.aclose()
+
+
+async def test_text_on_a_socket_of_binary_frames_breaks_the_protocol(served: Served) -> None:
+    """A socket that speaks MessagePack takes no text: it is closed with 1002, and that is no defect."""
+    async with served.open(subprotocols=["headgate.v1+msgpack"]) as socket:
+        await socket.send('{"op":"ping"}')
+        assert MSGPACK.decode(await asyncio.wait_for(socket.recv(), PATIENCE))["data"]["code"] == "malformed_frame"
+        assert (await _closed(socket))[0] == 1002
+
+
 async def test_too_many_calls_are_refused_one_by_one(served: Served) -> None:
     """Calls beyond the limit fail, those before them go on."""
     async with served.open() as socket:
@@ -155,14 +201,18 @@ async def test_nobody_there_is_unreachable() -> None:
 
 
 async def test_a_client_connects_again(served: Served) -> None:
-    """After its connection broke, calls under way fail and the next one has a new connection."""
+    """After its connection broke, calls under way fail, the next one has a new connection, and no task is left."""
     client = SocketClient(served.url)
     call = asyncio.create_task(client.unary(out("Wait"), request("Wait")))
     await asyncio.wait_for(served.service.begun.wait(), PATIENCE)
-    client._link._connection.transport.abort()  # type: ignore[union-attr]
+    assert client._link is not None
+    broken = client._link
+    broken._connection.transport.abort()
     with pytest.raises(ConnectionLost):
         await asyncio.wait_for(call, PATIENCE)
     assert await client.unary(out("Say"), Say("x")) == Say("x")
+    await asyncio.wait(broken._tasks, timeout=PATIENCE)
+    assert all(task.done() for task in broken._tasks)
     await client.aclose()
 
 

@@ -141,7 +141,7 @@ def _socket(address: str, opening: Opening) -> ClientWire:
         ssl=tls,
         headers=opening.metadata,
         connect_timeout=policy.connect_timeout,
-        most_frame=policy.max_message,
+        most_message=policy.max_message,
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from headgate.kit.controls.faults import Fault, ResourceExhausted
+from headgate.kit.controls.faults import Fault
 from headgate.service.client.errors import BadAnswer, Unreachable
 from headgate.service.codecs import JSON, Codec, codec_of
 from headgate.service.faults import fault_of
@@ -35,6 +35,7 @@ from headgate.service.transports.nats.deadlines import Deadlines
 from headgate.service.transports.nats.streams import CANCEL, head_of
 from headgate.service.transports.session.calling import Calling, Refused, fault_from
 from headgate.service.transports.session.frames import Form, form_of
+from headgate.service.transports.session.machine import answer_too_large
 from headgate.service.transports.socket.client import Responses, encoded, milliseconds
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class NatsClient:
     def _held(self, body: bytes) -> bytes:
         """The body, once it is sure that it is not too large."""
         if len(body) > self._most:
-            raise ResourceExhausted(f"the answer is larger than {self._most} bytes", code="answer_too_large")
+            raise answer_too_large(self._most)
         return body
 
     def _leave(self, connection: Connection, out: "Outgoing", token: str) -> None:

@@ -12,7 +12,6 @@ call is cancelled there, or fails here. While a stream is silent each side asks 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Final
 
 from nats.aio.subscription import Subscription
@@ -39,22 +38,15 @@ def head_of(form: Form) -> bytes:
 class Streams:
     """The streams of a wire: one subscription for all their inboxes."""
 
-    def __init__(
-        self, conduct: Conduct, call_of: Callable[[str, list[tuple[bytes, bytes]]], Call], keep: float
-    ) -> None:
+    def __init__(self, conduct: Conduct, keep: float, most_message: int = 0) -> None:
         self._conduct = conduct
-        self._call_of = call_of
         self._keep_alive = keep
+        self._most_message = most_message
         self._streams: dict[str, _Stream] = {}
         self._prefix = ""
         self._count = 0
         self._connection: Connection | None = None
         self._subscription: Subscription | None = None
-
-    @property
-    def tasks(self) -> list["asyncio.Task[None]"]:
-        """Those under way: they are among the tasks of their methods."""
-        return []
 
     async def start(self, connection: Connection) -> None:
         """Listen."""
@@ -80,7 +72,8 @@ class Streams:
         token = f"{self._count:x}"
         kind = opening.headers.get(b"content-type")
         form = form_of(JSON if kind is None else codec_of(kind) or JSON)
-        stream = _Stream(self._conduct, form, connection, message.reply, f"{self._prefix}.{token}", opening)
+        inbox = f"{self._prefix}.{token}"
+        stream = _Stream(self._conduct, form, connection, message.reply, inbox, opening, self._most_message)
         self._streams[token] = stream
         try:
             return await stream.run(message.data, self._keep_alive)
@@ -97,7 +90,14 @@ class _Stream:
     """One stream at the server."""
 
     def __init__(
-        self, conduct: Conduct, form: Form, connection: Connection, peer: str, inbox: str, opening: Call
+        self,
+        conduct: Conduct,
+        form: Form,
+        connection: Connection,
+        peer: str,
+        inbox: str,
+        opening: Call,
+        most_message: int,
     ) -> None:
         self._conduct = conduct
         self._form = form
@@ -106,7 +106,9 @@ class _Stream:
         self._inbox = inbox
         self._opening = opening
         self._head = head_of(form)
-        self._serving = Serving(conduct, form, self._call, self._flush, most_calls=1, numbered=True)
+        self._serving = Serving(
+            conduct, form, self._call, self._flush, most_calls=1, most_message=most_message, numbered=True
+        )
         self._heard = time.monotonic()
         self._over = asyncio.Event()
 

@@ -20,6 +20,8 @@ When it drains it unsubscribes, finishes what came before that, and answers what
 
     DeadlineExceeded
     └── deadline_exceeded
+    ResourceExhausted
+    └── body_too_large     larger than `max_message`; a message of a stream is message_too_large
     Unavailable
     ├── overloaded         too many calls wait
     └── stopping           serving ended before the call did
@@ -45,6 +47,7 @@ from headgate.service.transports.nats.connection import Connecting, Connection, 
 from headgate.service.transports.nats.discovery import Discovery, Tally
 from headgate.service.transports.nats.streams import CANCEL, FRAMES, Streams
 from headgate.service.transports.session.conduct import Conduct, Route, possible, seconds_of
+from headgate.service.transports.session.machine import body_too_large
 
 TIMEOUT: Final = b"x-request-timeout-ms"
 ERROR: Final = "Nats-Service-Error"
@@ -72,8 +75,8 @@ class _Method:
 class NatsWire:
     """See the module. `options` are those of nats-py's `connect`, such as `tls`, `user_credentials` or `token`.
 
-    `metadata` is told to discovery. `keep_alive` is how often a stream makes sure that its other end is there, in
-    seconds.
+    A request, or one message of a stream, has at most `max_message` bytes, 0 for as many as NATS takes. `metadata` is
+    told to discovery. `keep_alive` is how often a stream makes sure that its other end is there, in seconds.
     """
 
     certificates: Certificates | None = None
@@ -86,6 +89,7 @@ class NatsWire:
         pipeline: Pipeline | None = None,
         max_concurrent: int = 64,
         max_waiting: int = 1_024,
+        max_message: int = 0,
         queue: str = "q",
         metadata: Mapping[str, str] | None = None,
         keep_alive: float = 10.0,
@@ -97,9 +101,10 @@ class NatsWire:
         self._to = Connecting(connection_url, "headgate service", connect_timeout, options=options)
         self._max_concurrent = max_concurrent
         self._max_waiting = max_waiting
+        self._max_message = max_message
         self._queue = queue
         self.discovery = Discovery(self._conduct.hosted, queue=queue, metadata=metadata)
-        self._streams = Streams(self._conduct, self._call, keep_alive)
+        self._streams = Streams(self._conduct, keep_alive, max_message)
         self._methods: dict[str, _Method] = {}
         self._subscriptions: list[Subscription] = []
         self._cancels: list[Subscription] = []
@@ -255,6 +260,8 @@ class NatsWire:
             )
         if call.deadline is not None and call.deadline <= time.monotonic():
             raise _late()
+        if self._max_message and len(running.data) > self._max_message:
+            raise body_too_large(self._max_message)
         request = route.decode(codec, running.data)
         call.bytes_in = len(running.data)
         running.until, first = call.deadline, call.budget.first_byte
@@ -285,9 +292,6 @@ class NatsWire:
             self._bound().post(running.reply.decode(), body, headers=headers.encode())
         except Fault as lost:
             _log.warning("a refusal could not be sent", code=lost.code, refused=fault.code)
-
-    def _call(self, path: str, headers: list[tuple[bytes, bytes]]) -> Call:
-        return Call("nats", "POST", path, headers, PEER, time.monotonic())
 
 
 def _left(methods: Iterable[_Method], _subject: bytes, _reply: bytes, data: bytes, _head: bytes) -> None:

@@ -50,10 +50,21 @@ class _Waiting:
 
 
 class Calling:
-    """See the module. `most_calls` are at a time, more wait nowhere: `unary` raises ResourceExhausted."""
+    """See the module. `most_calls` are at a time, more wait nowhere: `unary` raises ResourceExhausted.
 
-    def __init__(self, form: Form, wake: Callable[[], None], *, most_calls: int = 128, numbered: bool = False) -> None:
-        self.session = Session(form, client=True, most_calls=most_calls, numbered=numbered)
+    One answer has at most `most_message` bytes, 0 for any number; a larger one is refused, and that call cancelled.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        wake: Callable[[], None],
+        *,
+        most_calls: int = 128,
+        most_message: int = 0,
+        numbered: bool = False,
+    ) -> None:
+        self.session = Session(form, client=True, most_calls=most_calls, most_message=most_message, numbered=numbered)
         self._form = form
         self._wake = wake
         self._single: dict[int, asyncio.Future[Data]] = {}

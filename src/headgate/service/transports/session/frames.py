@@ -33,6 +33,8 @@ from headgate.kit.controls.faults import InvalidArgument
 from headgate.service.codecs import JSON, MSGPACK, Codec
 
 MEBIBYTE: Final = 1_048_576
+ROOM: Final = 4
+"""Times that a frame may be larger than what may be in it: so a message that is too large ends its call alone."""
 
 Op: TypeAlias = Literal["call", "next", "end", "error", "cancel", "credit", "ping", "pong", "goaway"]
 Data: TypeAlias = Raw | bytes | UnsetType
@@ -64,6 +66,8 @@ class Form:
 
     def decode(self, raw: bytes | str, most: int = 0) -> Frame:
         """The frame. Raises InvalidArgument; `most` is the number of bytes allowed, 0 for any."""
+        if not self.text and isinstance(raw, str):
+            raise malformed(f"frames of {self.subprotocol} are binary")
         if most and len(raw) > most:
             raise InvalidArgument(
                 f"a frame has at most {most} bytes", code="frame_too_large", hint="send larger things as a stream"

@@ -26,15 +26,19 @@ protocol: `receive` raises, and the connection is to be closed. One call too man
     ├── frames_lost          a gap in a numbered session
     └── too_many_pings
     ResourceExhausted
-    └── too_many_calls
+    ├── too_many_calls
+    ├── body_too_large       of one call, which fails alone; the others go on
+    ├── message_too_large    of one stream
+    └── answer_too_large     what the caller itself does not take
 """
 
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted, Unavailable
+from headgate.service.codecs.streams import too_large
 from headgate.service.faults import document_of
 from headgate.service.transports.session.frames import Data, Form, Frame, malformed
 
@@ -125,13 +129,17 @@ class _Half:
 class Session:
     """See the module. `most_calls` are at a time; `form` encodes the faults that the session itself answers with.
 
-    `numbered` sessions count their frames and notice a gap.
+    `numbered` sessions count their frames and notice a gap. What the other side sends in one frame has at most
+    `most_message` bytes, 0 for any number.
     """
 
-    def __init__(self, form: Form, *, client: bool, most_calls: int = 128, numbered: bool = False) -> None:
+    def __init__(
+        self, form: Form, *, client: bool, most_calls: int = 128, most_message: int = 0, numbered: bool = False
+    ) -> None:
         self._form = form
         self._client = client
         self._most_calls = most_calls
+        self._most_message = most_message
         self._numbered = numbered
         self._calls: dict[int, _Half] = {}
         self._highest = 0
@@ -279,7 +287,8 @@ class Session:
             if half.window <= 0:
                 raise InvalidArgument(f"call {call} was sent more messages than it has credit", code="credit_exceeded")
             half.window -= 1
-            return [Got(call, _given(frame))]
+            data = _given(frame)
+            return self._given_up(call) if self._is_too_large(data) else [Got(call, data)]
         if op == "credit":
             if not 0 < frame.n <= MOST_CREDIT - half.credit:
                 raise malformed(f"{frame.n} is no credit")
@@ -291,6 +300,8 @@ class Session:
             half.receiving = False
             if not self._client:
                 return [Closed(call)]
+            if self._is_too_large(frame.data):
+                return self._given_up(call)
             del self._calls[call]
             return [Ended(call, frame.data)]
         if op == "error" and self._client:
@@ -316,12 +327,30 @@ class Session:
         self._highest = frame.id
         if len(self._calls) >= self._most_calls:
             self._refuse(frame.id, _too_many(self._most_calls))
-            return []
-        self._calls[frame.id] = _Half(sending=True, receiving=frame.stream, credit=WINDOW + frame.n)
-        return [Called(frame.id, frame)]
+        elif self._is_too_large(frame.data):
+            self._refuse(frame.id, body_too_large(self._most_message))
+        else:
+            self._calls[frame.id] = _Half(sending=True, receiving=frame.stream, credit=WINDOW + frame.n)
+            return [Called(frame.id, frame)]
+        return []
 
     def _refuse(self, call: int, fault: Fault) -> None:
-        self._out.append(Frame("error", call, data=Raw(self._form.codec.encode(document_of(fault)))))
+        self._out.append(Frame("error", call, data=self._document(fault)))
+
+    def _document(self, fault: Fault) -> Raw:
+        return Raw(self._form.codec.encode(document_of(fault)))
+
+    def _is_too_large(self, data: Raw | UnsetType) -> bool:
+        return bool(self._most_message) and isinstance(data, Raw) and len(data) > self._most_message
+
+    def _given_up(self, call: int) -> list[Event]:
+        """End a call that was sent more at once than is taken here."""
+        del self._calls[call]
+        if not self._client:
+            self._refuse(call, too_large(self._most_message))
+            return [Cancelled(call)]
+        self._out.append(Frame("cancel", call))
+        return [Failed(call, self._document(answer_too_large(self._most_message)))]
 
     def _all_failed(self, document: Raw) -> list[Event]:
         """The other side gave the session up."""
@@ -343,6 +372,18 @@ def _given(frame: Frame) -> Raw:
 
 def _raw(data: Data) -> Any:
     return Raw(data) if isinstance(data, bytes) else data
+
+
+def body_too_large(most: int) -> ResourceExhausted:
+    """The fault for a request that is larger than the server takes."""
+    return ResourceExhausted(
+        f"the request is larger than {most} bytes", code="body_too_large", hint="send larger things as a stream"
+    )
+
+
+def answer_too_large(most: int) -> ResourceExhausted:
+    """The fault for an answer that its caller does not take."""
+    return ResourceExhausted(f"the answer is larger than {most} bytes", code="answer_too_large")
 
 
 def _too_many(most: int) -> ResourceExhausted:

@@ -86,9 +86,10 @@ class Serving:
         wake: Callable[[], None],
         *,
         most_calls: int = 128,
+        most_message: int = 0,
         numbered: bool = False,
     ) -> None:
-        self.session = Session(form, client=False, most_calls=most_calls, numbered=numbered)
+        self.session = Session(form, client=False, most_calls=most_calls, most_message=most_message, numbered=numbered)
         self._conduct = conduct
         self._form = form
         self._codec = form.codec

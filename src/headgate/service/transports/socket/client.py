@@ -8,6 +8,7 @@ It connects with the first call, and anew with the first one after the connectio
     Unreachable        no connection could be made: the call was not sent
     ConnectionLost     it broke before the answer was whole
     BadAnswer          what came back is not what the contract says
+    ResourceExhausted  an answer is larger than `most_message` (`answer_too_large`)
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from headgate.service.codecs import JSON, UNDECODABLE, Codec
 from headgate.service.codecs.codec import Decode
 from headgate.service.method import Method
 from headgate.service.transports.session.calling import Calling, Refused, fault_from
-from headgate.service.transports.session.frames import MEBIBYTE, form_of
+from headgate.service.transports.session.frames import MEBIBYTE, ROOM, form_of
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -62,7 +63,7 @@ class SocketClient:
         ssl: Any = None,
         connect_timeout: float = 2.0,
         most_calls: int = 128,
-        most_frame: int = 16 * MEBIBYTE,
+        most_message: int = 16 * MEBIBYTE,
         ping_interval: float = 20.0,
     ) -> None:
         self.url = url
@@ -72,7 +73,7 @@ class SocketClient:
         self._ssl = ssl
         self._connect_timeout = connect_timeout
         self._most_calls = most_calls
-        self._most_frame = most_frame
+        self.most_message = most_message
         self._ping_interval = ping_interval
         self._responses = Responses(codec)
         self._link: _Link | None = None
@@ -140,7 +141,7 @@ class SocketClient:
                 ssl=self._ssl,
                 open_timeout=self._connect_timeout,
                 ping_interval=self._ping_interval,
-                max_size=self._most_frame,
+                max_size=self.most_message * ROOM,
                 max_queue=_MOST_MESSAGES,
                 compression=None,
                 user_agent_header=None,
@@ -160,7 +161,12 @@ class _Link:
         self._connection = connection
         self._form = client._form  # noqa: SLF001 - the two are one
         self._waiting = asyncio.Event()
-        self.calling = Calling(self._form, self._waiting.set, most_calls=client._most_calls)  # noqa: SLF001
+        self.calling = Calling(
+            self._form,
+            self._waiting.set,
+            most_calls=client._most_calls,  # noqa: SLF001
+            most_message=client.most_message,
+        )
         self.closed = False
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         self._retired: Any = None
@@ -198,6 +204,7 @@ class _Link:
         finally:
             self.closed = True
             self.calling.lost()
+            self._tasks[1].cancel()
             if self._retired is not None:
                 self._retired(self)
             asyncio.ensure_future(self._connection.close())  # noqa: RUF006 - closing waits for the other side

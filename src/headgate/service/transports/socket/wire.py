@@ -11,7 +11,7 @@ the handler; controls see those in `KNOWN`.
 | --- | --- |
 | 1000 | the client closed it, or it is drained |
 | 1002 | no subprotocol of ours was offered (reason: which there are), or the protocol was broken |
-| 1009 | a frame was too large |
+| 1009 | a frame was too large; of a smaller one whose message is too large, its call fails alone |
 | 1013 | the other side did not take what was sent within `patience` |
 
 Before a socket is closed for what its client did, an `error` frame with id 0 tells of it.
@@ -24,13 +24,14 @@ from typing import Any, Final
 
 import structlog
 
+from headgate.kit.asgi.sockets import LARGEST
 from headgate.kit.controls.call import Call, Pipeline
 from headgate.kit.controls.faults import Fault
 from headgate.kit.current import current_call
 from headgate.service.faults import document_of
 from headgate.service.host import Hosted
 from headgate.service.transports.session.conduct import CONVEYED, Conduct, Conveyed
-from headgate.service.transports.session.frames import FORMS, MEBIBYTE, Form, Frame
+from headgate.service.transports.session.frames import FORMS, MEBIBYTE, ROOM, Form, Frame
 from headgate.service.transports.session.serving import Serving
 
 KNOWN: Final = frozenset(
@@ -50,8 +51,9 @@ _log = structlog.get_logger("headgate.service")
 class SocketWire:
     """See the module. What is no WebSocket to `path` goes to `inside`, or is closed.
 
-    `most_calls` are under way on one socket at a time; a frame has at most `most_frame` bytes. A client that does not
-    take what it is sent is not read from, and after `patience` seconds it is sent away.
+    `most_calls` are under way on one socket at a time. A request, or one message of a stream, has at most
+    `most_message` bytes, 0 for any number; a frame has at most `ROOM` times as many. A client that does not take what
+    it is sent is not read from, and after `patience` seconds it is sent away.
     """
 
     def __init__(
@@ -62,14 +64,15 @@ class SocketWire:
         path: str = "/rpc",
         inside: Any = None,
         most_calls: int = 128,
-        most_frame: int = MEBIBYTE,
+        most_message: int = MEBIBYTE,
         patience: float = 30.0,
     ) -> None:
         self.conduct = Conduct(hosted, pipeline, "socket")
         self.path = path
         self.inside = inside
         self.most_calls = most_calls
-        self.most_frame = most_frame
+        self.most_message = most_message
+        self.most_frame = most_message * ROOM
         self.patience = patience
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -107,7 +110,15 @@ class _Connection:
         self._waiting = asyncio.Event()
         self._taken = asyncio.Event()
         self._taken.set()
-        self._serving = Serving(wire.conduct, form, self._call, self._waiting.set, most_calls=wire.most_calls)
+        self._handshake.keep(LARGEST, wire.most_frame)
+        self._serving = Serving(
+            wire.conduct,
+            form,
+            self._call,
+            self._waiting.set,
+            most_calls=wire.most_calls,
+            most_message=wire.most_message,
+        )
 
     async def run(self) -> None:
         """Serve it until it is closed."""
