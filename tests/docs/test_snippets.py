@@ -27,6 +27,7 @@ from headgate.kit.flags import parse_flags
 from headgate.kit.hardening import HardeningSettings
 from headgate.kit.observe.logs import _ACTIVE
 from headgate.kit.reference import registry_of_kit
+from headgate.service.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "docs" / "guides"
@@ -39,7 +40,7 @@ RUN = ("harden-a-service", "observability")
 BLOCK = re.compile(r"(?:^(?: {4}.*)?\n)+", re.MULTILINE)
 ASSIGNED = re.compile(r"(?<![\w'\"])([A-Z][A-Z0-9_]{2,})=('[^']*'|\S+)")
 AWAITING = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-VARIABLES = {name.upper(): name for name in HardeningSettings.model_fields}
+VARIABLES = {name.upper(): name for name in ServiceSettings.model_fields}
 
 
 def blocks(page: Path) -> Iterator[str]:
@@ -86,7 +87,7 @@ def test_settings_are_settings(page):
             continue
         assert name in VARIABLES, name
         if "..." not in value:
-            HardeningSettings(**{VARIABLES[name]: value})
+            ServiceSettings(**{VARIABLES[name]: value})
 
 
 @pytest.mark.parametrize("page", OF_THE_KIT, ids=_id)
