@@ -184,7 +184,7 @@ class NatsWire:
             await asyncio.wait(tasks, timeout=left)
         for method in self._methods.values():
             while method.calls.waiting:
-                self._refuse(method.calls.waiting.popleft(), _stopping())
+                self._refuse(method.calls.waiting.popleft(), _stopping(begun=False))
         await asyncio.sleep(0)  # who is cancelled before its first step answers nothing
         for task in (tasks := self._under_way()):
             task.cancel("serving ends")
@@ -206,7 +206,7 @@ class NatsWire:
             return
         running = Running(reply, data, head, time.monotonic())
         if not method.calls.came(running):
-            fault = Unavailable("too many calls wait already", code="overloaded", hint="try again later")
+            fault = Unavailable("too many calls wait already", code="overloaded", hint="try again later", refused=True)
             method.tally.count(0, fault)
             self._refuse(running, fault)
 
@@ -317,5 +317,5 @@ def _late() -> DeadlineExceeded:
     return DeadlineExceeded("the time ran out", code="deadline_exceeded", hint="allow more time")
 
 
-def _stopping() -> Unavailable:
-    return Unavailable("serving ends here", code="stopping", hint="call again", retry_after=0.0)
+def _stopping(*, begun: bool = True) -> Unavailable:
+    return Unavailable("serving ends here", code="stopping", hint="call again", retry_after=0.0, refused=not begun)
