@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument
-from headgate.service.broker import Delivery, JetStreamBroker, broker_from
+from headgate.service.broker import Delivery, JetStreamBroker, broker_from, pulling
 from headgate.testing.nats import Nats, nats_or_skip
 from tests.service.broker.test_conformance import PATIENCE, Inbox, Paid
 
@@ -79,8 +79,8 @@ async def test_what_is_never_answered_for_becomes_a_dead_letter(nats: Nats, name
     await dying.subscribe(f"{name}.a", stuck, group="g")
     await broker.publish(f"{name}.a", Paid("1"))
     await asyncio.wait_for(begun.wait(), PATIENCE)
-    for pulling in dying._subscriptions:
-        pulling._say = lambda *_: None  # type: ignore[method-assign]
+    for each in dying._subscriptions:
+        each._say = lambda *_: None  # type: ignore[method-assign]
     await dying.aclose()
     dead, inbox = Inbox(), Inbox()
     await broker.subscribe(f"{name}.a.dead", dead)
@@ -170,11 +170,39 @@ async def test_an_outage_is_survived(name: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while not broker.connection.stats["reconnects"]:
                 await asyncio.sleep(0.01)
-        for pulling in broker._subscriptions:
-            pulling._again()
         await broker.publish(f"{name}.a", Paid("2"))
         await inbox.has(2, done=True)
         await broker.aclose()
+        assert not broker._subscriptions
+
+
+async def test_a_question_that_the_server_lost_is_asked_again(
+    nats: Nats, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that does not say that it still has the question is asked again; one that does is not."""
+    monkeypatch.setattr(pulling, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(pulling, "_SILENCE_SECONDS", 0.5)
+    broker, inbox, asked = _broker(nats, name), Inbox(), []
+    await broker.start()
+    sent = broker.connection.post
+
+    def post(subject: str, data: bytes, **more: Any) -> None:
+        if ".MSG.NEXT." in subject:
+            asked.append(data)
+            if len(asked) == 1:
+                return
+        sent(subject, data, **more)
+
+    monkeypatch.setattr(broker.connection, "post", post)
+    await broker.subscribe(f"{name}.a", inbox, group="g")
+    async with asyncio.timeout(PATIENCE):
+        while len(asked) < 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(1.0)
+    assert len(asked) == 2
+    await broker.publish(f"{name}.a", Paid("1"))
+    await inbox.has(1, done=True)
+    await broker.aclose()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@
     await pulling.start()
     await pulling.drain(10.0)
 
-What is asked for and not given within half a minute is asked for again, so that an outage costs no more than that; a
-consumer that is gone is made again. An event is acknowledged when it was handled, given back with a delay when that
-failed, and kept alive while its handler works. Sources: NATS ADR-13 (pulling), ADR-15 (acknowledgements).
+What was asked for is asked for again as soon as a connection that broke is mended, and when the server, which says
+every few seconds that it still has the question, has been silent; a consumer that is gone is made again. An event is
+acknowledged when it was handled, given back with a delay when that failed, and kept alive while its handler works.
+Sources: NATS ADR-13 and ADR-37 (pulling), ADR-15 (acknowledgements).
 """
 
 import asyncio
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 _NANOSECONDS: Final = 1_000_000_000
 _PULL_SECONDS: Final = 30.0
-_SLACK_SECONDS: Final = 5.0
+_BEAT_SECONDS: Final = 5.0
+_SILENCE_SECONDS: Final = 12.0
+"""Two beats that did not come, and the time that one takes."""
 _RETRY_SECONDS: Final = 1.0
 _HEARTBEAT: Final = 100
 _NO_MESSAGES: Final = 404
@@ -51,6 +54,7 @@ class Pulling:
         self._inbox = ""
         self._subscription: NatsSubscription | None = None
         self._asked = 0
+        self._heard = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: deque[Message] = deque()
@@ -62,6 +66,7 @@ class Pulling:
         connection = self._broker.connection
         await self._ensure_consumer()
         self._inbox = connection.inbox()
+        connection.returned.add(self._again)
         self._subscription = await connection.listen(self._inbox, self._came)
         self._pull()
 
@@ -76,6 +81,7 @@ class Pulling:
         if self._mending is not None:
             self._mending.cancel()
         connection, subscription = self._broker.connection, self._subscription
+        connection.returned.discard(self._again)
         if subscription is not None:
             try:
                 await connection.forget(subscription)
@@ -132,20 +138,29 @@ class Pulling:
             or (self._asked and free * 2 < self._terms.concurrency)
         ):
             return
-        body = json.dumps({"batch": free, "expires": int(_PULL_SECONDS * _NANOSECONDS)}).encode()
+        expires, beat = int(_PULL_SECONDS * _NANOSECONDS), int(_BEAT_SECONDS * _NANOSECONDS)
+        body = json.dumps({"batch": free, "expires": expires, "idle_heartbeat": beat}).encode()
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._broker.stream}.{self._consumer}"
         try:
             self._broker.connection.post(subject, body, reply=self._inbox)
             self._asked += free
         except Fault as fault:
             _log.warning("events cannot be asked for", code=fault.code, pattern=self.pattern)
-        self._watch(_PULL_SECONDS + _SLACK_SECONDS)
+        self._heard = asyncio.get_running_loop().time()
+        self._watch(_SILENCE_SECONDS)
 
     def _watch(self, seconds: float) -> None:
-        """Ask again when nothing came by then: an outage loses what was asked."""
         if self._watchdog is not None:
             self._watchdog.cancel()
-        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._again)
+        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._listen_on)
+
+    def _listen_on(self) -> None:
+        """Ask again when nothing was heard for a while: the server may have lost what was asked."""
+        left = self._heard + _SILENCE_SECONDS - asyncio.get_running_loop().time()
+        if self._asked and left > 0:
+            self._watch(left)
+        else:
+            self._again()
 
     def _again(self) -> None:
         self._asked = 0
@@ -153,6 +168,7 @@ class Pulling:
 
     def _came(self, message: Message) -> None:
         status = message.status
+        self._heard = asyncio.get_running_loop().time()
         if status == _HEARTBEAT:
             return
         if status == NO_RESPONDERS or (status == _CONFLICT and b"Deleted" in message.head):

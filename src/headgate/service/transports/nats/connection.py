@@ -125,6 +125,8 @@ class Connection(Client):
         self._inboxes = 0
         self._ticking = False
         self.ended = asyncio.Event()
+        self.returned: set[Callable[[], None]] = set()
+        """Called when a connection that broke is mended: what only the server knew is lost."""
 
     async def listen(self, subject: str, listener: Listener, *, queue: str = "") -> Subscription:
         """Call `listener` with every message on the subject, until `forget`."""
@@ -261,10 +263,16 @@ async def connect(to: Connecting) -> Connection:
 
     async def back() -> None:
         _log.info("connected to NATS again")
+        for each in tuple(connection.returned):
+            each()
+        if theirs is not None:
+            await theirs()
 
     async def closed() -> None:
         connection.ended.set()
 
+    given = dict(to.options or {})
+    theirs = given.pop("reconnected_cb", None)
     options: dict[str, Any] = {
         "name": to.name,
         "error_cb": failed,
@@ -274,7 +282,7 @@ async def connect(to: Connecting) -> Connection:
         "connect_timeout": to.timeout,
         "reconnect_time_wait": to.reconnect_wait,
         "max_reconnect_attempts": -1,
-        **(to.options or {}),
+        **given,
     }
     try:
         async with asyncio.timeout(to.timeout):
