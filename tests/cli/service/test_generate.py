@@ -54,6 +54,8 @@ def test_method_and_service(project, headgate, monkeypatch):
         (("Hello", "forget", "--get", "/a", "--post", "/b"), 2, "keep one of --get, --post"),
         (("Nobody", "forget"), 2, "there are: Hello"),
         (("Hello", "hello"), 1, "has 'hello' already"),
+        (("Hello", "forget", "--get", "/x/{language}"), 2, "which the method has not"),
+        (("Hello", "forget", "name:str", "--get", "/hello/{name}"), 2, "are both bound to GET /hello/{}"),
     ],
 )
 def test_refused_methods(projects, headgate, monkeypatch, arguments, code, said):

@@ -73,7 +73,12 @@ def test_broken_source():
         ("from m import a\n", "from m import a\n"),
         ('"""Doc."""\nx = 1\n', '"""Doc."""\n\nfrom m import a\nx = 1\n'),
         ("x = 1\n", "from m import a\nx = 1\n"),
-        ("import os\nimport zlib\n\nx = 1\n", "import os\nimport zlib\nfrom m import a\n\nx = 1\n"),
+        ("import os\nimport zlib\n\nx = 1\n", "import os\nimport zlib\n\nfrom m import a\n\nx = 1\n"),
+        ("import os\n\nimport b\n\nx = 1\n", "import os\n\nimport b\nfrom m import a\n\nx = 1\n"),
+        ('"""Doc."""\n\nfrom n import b\n', '"""Doc."""\n\nfrom m import a\nfrom n import b\n'),
+        ("import os\n\nfrom n import b\n", "import os\n\nfrom m import a\nfrom n import b\n"),
+        ("from n import b\n", "from m import a\nfrom n import b\n"),
+        ("from n import b\r\n", "from m import a\r\nfrom n import b\r\n"),
         ("from m import b as c\n", "from m import b as c\nfrom m import a\n"),
     ],
 )

@@ -7,9 +7,12 @@ import pytest
 import yaml
 
 from headgate.kit.controls.faults import AlreadyExists, InvalidArgument
+from headgate.kit.controls.probes import LIVE, READY
 from headgate.service.generate import TEMPLATE_NAMES
 from headgate.service.generate.names import LONGEST, names_of
 from headgate.service.generate.project import TEMPLATES, imported, project, render, write
+from headgate.service.settings import ServiceSettings
+from tests.service.generate.chart import rendered
 
 LONG = "a" * (LONGEST // 2) + "-" + "b" * (LONGEST - LONGEST // 2 - 1)
 
@@ -38,18 +41,69 @@ def test_declarations_can_be_read(template):
 
     texts = project("hello", template=template)
     assert tomllib.loads(texts["pyproject.toml"])["project"]["name"] == "hello"
-    for path in ("chart/Chart.yaml", "chart/values.yaml", "chart/templates/serviceaccount.yaml"):
-        assert yaml.safe_load(texts[path].replace("{{ .Chart.Name }}", "hello"))
+    for path in ("chart/Chart.yaml", "chart/values.yaml"):
+        assert yaml.safe_load(texts[path])
 
 
-def test_chart_reads_no_more_than_the_registry_needs():
+@pytest.fixture(params=TEMPLATE_NAMES)
+def chart(request):
+    """The objects of the chart of each template, by kind and name."""
+    documents = rendered(project("hello", template=request.param, description="Greets: people # all of them"))
+    return {(each["kind"], each["metadata"]["name"]): each for each in documents}
+
+
+def test_chart_holds_together(chart):
+    """Each application has a Deployment, a Service and a budget for the same pods, and all run as one account."""
+    names = {name for kind, name in chart if kind == "Deployment"}
+    assert names in ({"hello"}, {"hello", "hello-worker"})
+    for name in names:
+        deployment, service = chart["Deployment", name]["spec"], chart["Service", name]
+        selector = deployment["selector"]["matchLabels"]
+        assert selector.items() <= deployment["template"]["metadata"]["labels"].items()
+        assert selector == service["spec"]["selector"]
+        assert selector == chart["PodDisruptionBudget", name]["spec"]["selector"]["matchLabels"]
+        assert service["metadata"]["labels"]["app.kubernetes.io/version"] == "0.1.0"
+        assert ("ServiceAccount", deployment["template"]["spec"]["serviceAccountName"]) in chart
+    [subject] = chart["RoleBinding", "hello-registry"]["subjects"]
+    assert ("ServiceAccount", subject["name"]) in chart
+    assert ("Role", chart["RoleBinding", "hello-registry"]["roleRef"]["name"]) in chart
+
+
+def test_chart_names_what_is_there(chart):
+    """Probes and ports are those of the process, and it is given longer to end than its drain takes."""
+    for (kind, _), each in chart.items():
+        if kind != "Deployment":
+            continue
+        pod = each["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+        told = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert (told["PORT"], told["GRPC_PORT"]) == (ports["http"], ports["grpc"])
+        assert pod["terminationGracePeriodSeconds"] > int(told["SHUTDOWN_DELAY"]) + int(told["SHUTDOWN_GRACE"])
+        for name in ("startupProbe", "livenessProbe"):
+            assert container[name]["httpGet"]["path"] in LIVE
+        assert container["readinessProbe"]["httpGet"]["path"] in READY
+
+
+def test_chart_reads_no_more_than_the_registry_needs(chart):
     """The role of the chart is that of the Kubernetes registry: services and endpoint slices, read only."""
-    from headgate.service.generate.project import project as made
-
-    role = made("hello")["chart/templates/role.yaml"].replace("{{ .Chart.Name }}", "hello")
-    rules = yaml.safe_load(role)["rules"]
+    rules = chart["Role", "hello-registry"]["rules"]
     assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
     assert {each for rule in rules for each in rule["resources"]} == {"services", "endpointslices"}
+
+
+@pytest.mark.parametrize("template", TEMPLATE_NAMES)
+def test_events_leave_the_pod(template):
+    """Where events are published or heard, the chart names the broker that carries them."""
+    values = yaml.safe_load(project("hello", template=template)["chart/values.yaml"])
+    assert ("BROKER" in values["env"]) == (template != "service")
+
+
+def test_numbers_of_fields_are_in_the_image():
+    """The image has the locks where a process looks for them: numbers of fields do not follow their order."""
+    text = project("hello")["Containerfile"].partition("AS build")[2]
+    assert "\nWORKDIR /app\n" in text
+    assert f"\nCOPY {ServiceSettings().contracts} {ServiceSettings().contracts}\n" in text
 
 
 def test_settings_of_the_chart_are_settings():
@@ -57,7 +111,6 @@ def test_settings_of_the_chart_are_settings():
     import re
 
     from headgate.kit.settings import variable_of
-    from headgate.service.settings import ServiceSettings
 
     known = {variable_of(name, ServiceSettings) for name in ServiceSettings.model_fields}
     chart = project("hello")["chart/templates/deployment.yaml"]
@@ -90,13 +143,28 @@ def test_names(name, package, title):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Hello", "1st", "a--b", "a_b", "-a", "match", "asyncio", "headgate", "x" * 41, "é"]
+    "name", ["", "Hello", "1st", "a--b", "a_b", "-a", "match", "asyncio", "headgate", "pytest", "x" * 41, "é"]
 )
 def test_bad_names(name):
     """What is no name of a module and a service is refused."""
     with pytest.raises(InvalidArgument) as refused:
         names_of(name)
     assert refused.value.code == "invalid_project_name"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("HelloWorld", "such as hello-world"),
+        ("a" * 50, f"such as {'a' * LONGEST}"),
+        ("99", "such as hello or shop-orders"),
+    ],
+)
+def test_names_that_may_be_meant(name, hint):
+    """What is no name is answered with one that is."""
+    with pytest.raises(InvalidArgument) as refused:
+        names_of(name)
+    assert refused.value.hint == hint
 
 
 def test_unknown_template():

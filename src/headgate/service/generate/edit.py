@@ -12,6 +12,7 @@ from headgate.service.dev.workspace import AppEntry, load_workspace
 from headgate.service.generate.declare import Declaration, service_test, service_text
 from headgate.service.generate.insert import add_argument, import_names, insert_method, parse, services_in
 from headgate.service.generate.names import Names, names_of
+from headgate.service.generate.trial import try_contract
 
 _LARGEST = 1024 * 1024
 """Bytes of a module that is looked into."""
@@ -41,26 +42,30 @@ def add_service(root: Path, name: str) -> dict[Path, str]:
 
 
 def add_method(root: Path, service: str, declaration: Declaration) -> dict[Path, str]:
-    """The method in the class of that name, or of the service of that name. Raises AlreadyExists, InvalidArgument."""
-    found: list[tuple[Path, str]] = []
+    """The method in the class of that name, or of the service of that name.
+
+    Raises AlreadyExists and InvalidArgument, also for what the contract could not hold, such as a path of another.
+    """
+    found: dict[tuple[Path, str], tuple[Path, ...]] = {}
     known: list[str] = []
     for app in load_workspace(root).apps:
         for file in _sources(app):
             for title in services_in(_read(file), str(file)):
                 known.append(title)
-                if service in (title, _kebab(title)) and (file, title) not in found:
-                    found.append((file, title))
+                if service in (title, _kebab(title)):
+                    found[file, title] = app.paths
     if len(found) != 1:
         hint = ", ".join(sorted(set(known))) or "none"
         message = f"there is no service '{service}'" if not found else f"'{service}' is in several modules"
         raise InvalidArgument(message, code="invalid_source", hint=f"there are: {hint}")
-    file, title = found[0]
+    [((file, title), paths)] = found.items()
     source = _read(file)
     _know(source, declaration, file)
     edited = insert_method(source, title, declaration.text())
     for module, names in declaration.imports.items():
         edited = import_names(edited, module, names)
     parse(edited, str(file))
+    try_contract(edited, title, paths, file)
     _write(file, edited)
     return {file: "changed"}
 

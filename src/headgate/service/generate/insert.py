@@ -64,14 +64,24 @@ def import_names(source: str, module: str, names: Iterable[str]) -> str:
     if plain:
         every = imported([*(alias.name for alias in plain[0].names), *wanted])
         return _replace(source, plain[0], f"from {module} import {every}")
-    line = f"from {module} import {imported(wanted)}"
-    before = [each for each in imports if _rank(each) <= _rank_of(module)]
+    return _with_import(source, tree, module, f"from {module} import {imported(wanted)}")
+
+
+def _with_import(source: str, tree: ast.Module, module: str, line: str) -> str:
+    """`source` with a line that imports: in order among those of its group, groups being an empty line apart."""
+    imports = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
+    rank = _rank_of(module)
+    group = [each for each in imports if _rank(each)[0] == rank[0]]
+    gap = "" if group else "\n"
+    before = [each for each in group or imports if _rank(each) <= rank]
     if before:
-        return _insert_after(source, before[-1].end_lineno or before[-1].lineno, line)
+        return _insert_after(source, before[-1].end_lineno or before[-1].lineno, gap + line)
+    if imports:
+        return _insert_after(source, (group or imports)[0].lineno - 1, line + gap)
     doc = tree.body[0] if tree.body and ast.get_docstring(tree) is not None else None
     if doc is not None:
         return _insert_after(source, doc.end_lineno or doc.lineno, f"\n{line}")
-    return f"{line}\n{source}"
+    return _insert_after(source, 0, line)
 
 
 def add_argument(source: str, function: str, argument: str) -> str:
@@ -113,9 +123,11 @@ def _names(node: ast.stmt) -> Sequence[str]:
 
 
 def _insert_after(source: str, line: int, text: str) -> str:
+    """`source` with `text` behind a line, or with 0 before the first one."""
     lines = _lines(source)
-    ending = "\r\n" if lines[line - 1].endswith("\r\n") else "\n"
-    if not lines[line - 1].endswith("\n"):
+    near = lines[max(line, 1) - 1] if lines else ""
+    ending = "\r\n" if near.endswith("\r\n") else "\n"
+    if line and not near.endswith("\n"):
         lines[line - 1] += ending
     lines.insert(line, text.replace("\n", ending) + ending)
     return "".join(lines)

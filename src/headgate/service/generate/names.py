@@ -3,10 +3,12 @@
 names_of("shop-orders")     # Names("shop-orders", package="shop_orders", title="ShopOrders")
 """
 
+import importlib.util
 import keyword
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from headgate.kit.controls.faults import InvalidArgument
@@ -36,18 +38,23 @@ class Names:
 def names_of(name: str) -> Names:
     """The names of a project or a service. Raises InvalidArgument (`invalid_project_name`)."""
     if not _NAME.fullmatch(name) or len(name) > LONGEST:
-        suggested = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip(
-            "-0123456789"
-        )
+        apart = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower())
+        suggested = apart.lstrip("-0123456789")[:LONGEST].strip("-")
         hint = f"such as {suggested}" if _NAME.fullmatch(suggested) else "such as hello or shop-orders"
         raise _invalid(f"'{name[:100]}' is no name: small letters and digits, joined by '-', at most {LONGEST}", hint)
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or keyword.issoftkeyword(package):
         raise _invalid(f"'{name}' is a word of Python's", f"such as {name}-service")
-    if package in sys.stdlib_module_names or package in _TAKEN:
+    if package in sys.stdlib_module_names or package in _TAKEN or _is_installed(package):
         raise _invalid(f"'{name}' would hide the module '{package}'", f"such as {name}-service")
     title = "".join(part.capitalize() for part in name.split("-"))
     return Names(name, package, f"{title}Service" if title in _TYPES else title)
+
+
+def _is_installed(package: str) -> bool:
+    """Whether somebody else's package has that name: tests and tools of the project would import the wrong one."""
+    found = importlib.util.find_spec(package)
+    return found is not None and "site-packages" in Path(found.origin or "").parts
 
 
 def _invalid(message: str, hint: str) -> InvalidArgument:
