@@ -1,23 +1,37 @@
 """The guides to wires, brokers and registries are run: their Python, their commands, and what these are said to say."""
 
 import asyncio
+import inspect
 import os
 import re
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
+from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument
 from headgate.service import App, ServiceSettings
 from headgate.service.broker.base import DEAD
+from headgate.service.registry import FileRegistry, registry_from
+from headgate.service.registry.consul_api import ConsulOptions
+from headgate.service.registry.dns import DnsOptions
+from headgate.service.registry.kube_form import KubeForm, instances_of
+from headgate.service.registry.kubernetes import KubeOptions
 from headgate.service.topic import check_pattern, check_subject, matches
 from headgate.testing.nats import Nats, nats_or_skip
-from tests.docs.test_snippets import AWAITING, GUIDES, blocks, python_of
+from tests.docs.test_snippets import AWAITING, GUIDES, ROOT, blocks, python_of
+
+
+def _fields(options: Any) -> set[str]:
+    return {each.name for each in fields(options)}
+
 
 PATIENCE = 30.0
 COMMAND = re.compile(r"(?:curl|printf) ")
@@ -156,6 +170,93 @@ async def test_brokers(page_of: Any, nats: Nats) -> None:
         said += await page.python(block)
     assert said == ["['o-1'] ['o-2: internal: something went wrong here']"] * 3 + ["Paid(order='o-3', amount=5)"] * 2
     assert said[0] in page.file.read_text(encoding="utf-8")
+
+
+async def test_registries(page_of: Any, tmp_path: Path) -> None:
+    """What the guide to registries shows of an application and of an outage is what happens."""
+    page = page_of("registries", **{"/srv/services.yaml": str(tmp_path / "services.yaml")})
+    for block in python_of(page.file):
+        await page.python(block)
+
+
+OPTIONS = {
+    "A file": ("file:///srv/services.json", {"interval", "ttl"}, (FileRegistry,)),
+    "DNS": ("dns:///internal.example", _fields(DnsOptions) - {"server"}, (DnsOptions,)),
+    "Consul": ("consul://127.0.0.1:8500", _fields(ConsulOptions) - {"token", "least_pause"}, (ConsulOptions,)),
+    "Kubernetes": (
+        "kubernetes://",
+        (_fields(KubeOptions) | _fields(KubeForm) | {"namespace"}) - {"namespaces", "form"},
+        (KubeOptions, KubeForm),
+    ),
+}
+
+
+@pytest.mark.parametrize("section", OPTIONS)
+def test_every_option_of_a_registry_is_told(section: str) -> None:
+    """The guide has every option that the URL of a registry takes, with the default it has."""
+    url, names, made_from = OPTIONS[section]
+    text = (GUIDES / "registries.md").read_text(encoding="utf-8").split(f"\n## {section}\n")[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", text.partition("\n    ")[0], re.MULTILINE))
+    assert set(told) == names
+    with pytest.raises(InvalidArgument) as raised:
+        registry_from(f"{url}?{'&'.join(names)}&no-such=")
+    assert [each.pointer for each in raised.value.violations if "unknown" in each.message] == ["/query/no-such"]
+    defaults = {name: each.default for kind in made_from for name, each in inspect.signature(kind).parameters.items()}
+    wrong = {name: told[name] for name in names & set(defaults) if not is_default(told[name], defaults[name])}
+    assert wrong == {}
+
+
+def is_default(told: str, default: Any) -> bool:
+    """Whether that is what the table tells of a default; where there is none it may be told in words."""
+    match default:
+        case bool():
+            return told == f"`{str(default).lower()}`"
+        case int() | float() if default:
+            return told == f"{default:g}"
+        case str() | tuple() if default:
+            return told == f"`{default if isinstance(default, str) else ','.join(default)}`"
+    return "`" not in told
+
+
+def test_urls_in_the_guide_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every URL of a registry that stands in the guide is read without a complaint of it."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    text = (GUIDES / "registries.md").read_text(encoding="utf-8")
+    urls = re.findall(r"(?<![\w/])(?:memory|file|dns|consuls?|kubernetes)://[^\s`'\")|]*", text)
+    assert len(urls) > 10
+    for url in urls:
+        try:
+            registry_from(url)
+        except FailedPrecondition as fault:  # there is no cluster here, and no authority in that place
+            assert fault.code in {"no_kubernetes", "registry_untrusted"}, url  # noqa: PT017
+
+
+def test_the_manifests_are_what_the_registry_reads() -> None:
+    """The example's Service tells wires, version and metadata, and its Deployment sets what are settings."""
+    manifests = ROOT / "deploy" / "kubernetes"
+    service, deployment = yaml.safe_load_all((manifests / "orders.yaml").read_text(encoding="utf-8"))
+    ports = [{"name": each["name"], "port": each["port"]} for each in service["spec"]["ports"]]
+    endpoint = {"addresses": ["10.0.0.1"], "targetRef": {"name": "orders-1"}}
+    (made,) = instances_of(
+        "orders", service, [{"addressType": "IPv4", "ports": ports, "endpoints": [endpoint]}], KubeForm()
+    )
+    assert made.endpoints == {"http": "http://10.0.0.1:8080", "grpc": "10.0.0.1:50051"}
+    assert (made.version, made.metadata["team"]) == ("1.2.0", "shop")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    told = {each["name"].lower(): each["value"] for each in container["env"]}
+    settings = ServiceSettings(**told)
+    listed = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert (settings.host, listed) == ("0.0.0.0", {"http": settings.port, "grpc": settings.grpc_port})
+    assert pod["terminationGracePeriodSeconds"] > settings.shutdown_delay + settings.shutdown_grace
+    readers = [
+        each
+        for name in ("reader", "reader-of-all-namespaces")
+        for each in yaml.safe_load_all((manifests / f"{name}.yaml").read_text(encoding="utf-8"))
+    ]
+    rights = {verb for each in readers for rule in each.get("rules", ()) for verb in rule["verbs"]}
+    assert rights == {"get", "list", "watch"}
+    assert pod["serviceAccountName"] in {each["metadata"]["name"] for each in readers}
 
 
 def test_patterns_mean_what_the_table_says():
