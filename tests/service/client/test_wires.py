@@ -141,9 +141,9 @@ async def test_leaving_a_stream_ends_it_at_the_service(wire, codec):
             assert await service.ended.get() in ("stream", "cancelled")
 
 
-@pytest.mark.parametrize(("wire", "codec"), [each for each in WIRES if each[0] != "nats"])
+@every_wire
 async def test_a_caller_who_leaves_is_noticed_by_the_service(wire, codec):
-    """Cancelling a call cancels its handler; NATS has no way to say so of one request, and the time ends it."""
+    """Cancelling a call cancels its handler."""
     service = Slow()
     async with over(wire, service) as place, Client(Slow, codec=codec, **place) as orders:
         task = asyncio.create_task(orders.get("7"))
