@@ -138,6 +138,13 @@ def test_what_is_no_lock_is_refused_with_its_place(text, pointer):
     assert [each.pointer for each in raised.value.violations] == ([pointer] if pointer else [])
 
 
+def test_a_lock_that_cannot_be_read_is_named(tmp_path):
+    """Of several locks the one that is wrong is said to be."""
+    (tmp_path / "shop.lock").write_text("{")
+    with pytest.raises(InvalidArgument, match=r"^shop\.lock: the lock is no JSON"):
+        read_lock(tmp_path / "shop.lock")
+
+
 def test_a_lock_that_is_not_there_is_not_found(tmp_path):
     """A missing file says which."""
     with pytest.raises(NotFound) as raised:

@@ -65,13 +65,14 @@ def check(
 
     Breaking changes fail callers or events that were served before, dangerous ones may surprise them, safe ones
     they do not notice. Pointers lead into the contract. With --update breaking changes are written only when they
-    are allowed.
+    are allowed. A lock whose service is gone is a breaking change too, unless services are named.
     """
     from headgate.service.dev.target import contracts_in
 
-    reports = [
-        _compared(found, update=update, allow_breaking=allow_breaking) for found in contracts_in(targets, directory)
-    ]
+    found = list(contracts_in(targets, directory))
+    reports = [_compared(each, update=update, allow_breaking=allow_breaking) for each in found]
+    if not targets:
+        reports += [_removed(lock, update=update and allow_breaking) for lock in _left(directory, found)]
     _print(options, reports)
     refused = ["breaking"] * (not allow_breaking) + ["dangerous"] * (not allow_dangerous and not update)
     broken = [report for report in reports if any(each["level"] in refused for each in report["changes"])]
@@ -116,11 +117,17 @@ def show_(options: Options, targets: tuple[str, ...], directory: Path) -> None:
 
 def _compared(found: "Found", *, update: bool, allow_breaking: bool) -> dict[str, Any]:
     """What became of one contract: its state, its changes, and whether the lock was written."""
+    from headgate.kit.controls.faults import InvalidArgument
     from headgate.service.compare import check as compared
     from headgate.service.lock import read_lock, update_lock, write_lock
 
     old = read_lock(found.lock) if found.lock.exists() else None
-    changes = compared(found.contract, old) if old is not None else []
+    try:
+        changes = compared(found.contract, old) if old is not None else []
+    except InvalidArgument as fault:
+        if fault.code != "reserved_field":
+            raise
+        raise Failure(f"{found.contract.name}: {fault.message}", exit_code=FAILED, hint=fault.hint) from fault
     breaks = any(each.level == "breaking" for each in changes) and not allow_breaking
     written = update and not breaks and write_lock(update_lock(found.contract, old), found.lock)
     is_kept = old is not None or update
@@ -130,6 +137,24 @@ def _compared(found: "Found", *, update: bool, allow_breaking: bool) -> dict[str
         "state": ("written" if written else "changed" if changes else "kept") if is_kept else "no lock",
         "changes": [_told(each) for each in changes],
     }
+
+
+def _left(directory: Path, found: list["Found"]) -> list[Path]:
+    """The locks of services that the workspace has no more."""
+    from headgate.service.dev.workspace import load_workspace
+    from headgate.service.lock import SUFFIX
+
+    folders = dict.fromkeys(each.contracts for each in load_workspace(directory.absolute()).apps)
+    locks = [lock for folder in folders for lock in sorted(folder.glob(f"*{SUFFIX}"))]
+    return [lock for lock in locks if lock not in [each.lock for each in found]]
+
+
+def _removed(lock: Path, *, update: bool) -> dict[str, Any]:
+    """What became of a contract that nobody keeps; with `update` its lock is removed too."""
+    if update:
+        lock.unlink()
+    change = {"level": "breaking", "pointer": "/service", "message": "the service was removed"}
+    return {"service": lock.stem, "lock": str(lock), "state": "removed", "changes": [change]}
 
 
 def _told(change: "Change") -> dict[str, str]:

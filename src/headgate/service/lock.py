@@ -115,7 +115,11 @@ def read_lock(path: Path) -> Lock:
         text = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFound(f"there is no lock {path.name}", code="no_lock", hint="release the contract once") from error
-    return parse_lock(text)
+    try:
+        return parse_lock(text)
+    except InvalidArgument as error:
+        told = f"{path.name}: {error.message}"
+        raise InvalidArgument(told, code=error.code, hint=error.hint, violations=error.violations) from error
 
 
 def write_lock(lock: Lock, path: Path) -> bool:

@@ -105,6 +105,37 @@ def test_contract_is_held(project):
     assert spawned("contract", "check", cwd=folder).returncode == 0
 
 
+def test_service_that_is_gone(project):
+    """A lock without its service breaks the check of the whole, until it is released so; then it is gone as well."""
+    folder = project("full")
+    lock = folder / "contracts" / "old.lock"
+    lock.write_bytes((folder / "contracts" / "hello.lock").read_bytes())
+    done = spawned("contract", "check", cwd=folder)
+    assert (done.returncode, "old: removed" in done.stdout) == (1, True), done.stdout
+    assert spawned("contract", "check", "hello.api:Hello", cwd=folder).returncode == 0
+    assert spawned("contract", "check", "--update", "--allow-breaking", cwd=folder).returncode == 0
+    assert not lock.exists()
+    assert spawned("contract", "check", cwd=folder).returncode == 0
+
+
+def test_field_that_comes_back(project):
+    """A field with the name of one that was removed fails as a promise that is not kept, not as wrong usage."""
+    folder = project("service")
+    api = folder / "src" / "hello" / "api.py"
+    source = api.read_text()
+    api.write_text(
+        source.replace("    text: str\n    language: str\n", "    text: str\n    language: str\n    tone: str = ''\n")
+    )
+    assert "tone" in api.read_text()
+    assert spawned("contract", "check", "--update", cwd=folder).returncode == 0
+    more = api.read_text()
+    api.write_text(source)
+    assert spawned("contract", "check", "--update", "--allow-breaking", cwd=folder).returncode == 0
+    api.write_text(more)
+    done = spawned("contract", "check", cwd=folder)
+    assert (done.returncode, "Greeting has 'tone' again" in done.stderr) == (1, True), done.stderr
+
+
 def test_contract_never_written(project):
     """A service without a lock fails the check, and the hint writes one."""
     folder = project("service")

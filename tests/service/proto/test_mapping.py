@@ -183,6 +183,42 @@ def test_what_has_no_place_is_refused(kind, code):
     assert raised.value.code == code
 
 
+STRANGE = msgspec.defstruct("Größe", [("x", int)])
+STRANGE_ENUM = enum.Enum("Maß", {"M": "m"})
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "kind", "said"),
+    [
+        ("shop.1orders", "Made", int, "shop.1orders: 'shop.1orders.Made'"),
+        ("made", "Größe", int, "made: 'made.Größe'"),
+        ("made", "Made", STRANGE, "Made: 'Größe'"),
+        ("made", "Made", STRANGE_ENUM, "Made: 'Maß'"),
+    ],
+)
+def test_names_are_names_in_protocol_buffers(name, title, kind, said):
+    """A service or a type whose name a .proto cannot have is refused before one is written."""
+
+    async def one(self, said: kind) -> None:
+        raise NotImplementedError
+
+    made = type(Service)(title, (Service,), {"one": rpc(one)}, name=name, public=True)
+    with pytest.raises(InvalidArgument) as refused:
+        schema_of(made.contract())
+    assert (refused.value.code, refused.value.message) == ("no_proto_name", f"{said} is no name in protocol buffers")
+
+
+def test_digits_may_follow_a_dash():
+    """A dash becomes an underscore, and then a digit begins nothing."""
+
+    class Made(Service, name="shop-1orders", public=True):
+        @rpc
+        async def one(self) -> None:
+            raise NotImplementedError
+
+    assert schema_of(Made.contract()).package == "shop_1orders"
+
+
 def test_a_name_that_was_removed_is_not_given_again():
     """A field that has the name of a removed one is refused."""
     with pytest.raises(InvalidArgument) as raised:

@@ -33,6 +33,7 @@ zero, empty text or an empty list: proto3 does not tell the difference. Numbers 
 
     InvalidArgument
     ├── no_proto_type         a type that has no place here: msgspec.Raw, msgspec.Ext
+    ├── no_proto_name         a service or a type whose name none can have there: `shop.1orders`, `Größe`
     ├── duplicate_message     two types of one name, or two fields of one name in snake case
     ├── reserved_field        a field has the name of one that was removed
     ├── malformed_message     bytes that are no message

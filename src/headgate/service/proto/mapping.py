@@ -36,7 +36,7 @@ from headgate.service.proto.model import (
     Shape,
 )
 from headgate.service.proto.model import Method as Rpc
-from headgate.service.proto.names import NONE, Numbers, camel, name_of, shouting, snake
+from headgate.service.proto.names import NONE, Numbers, camel, identifier, name_of, shouting, snake
 from headgate.service.types import Empty, is_pydantic
 
 _JSON: Final = Scalar(VALUE, Form.JSON)
@@ -80,6 +80,7 @@ class _Translation:
 
     def schema(self) -> Schema:
         contract = self.contract
+        identifier(contract.full_name, contract.name)
         methods = tuple(self._method(each) for each in contract.methods.values())
         return Schema(
             contract.package,
@@ -141,7 +142,7 @@ class _Translation:
         if name in self.enums:
             self._taken(name)
         self._kinds[name] = kind
-        self.messages[name] = Message(name, origin)
+        self.messages[identifier(name, self.contract.title)] = Message(name, origin)
         return self.messages[name]
 
     def _taken(self, name: str) -> Any:
@@ -257,7 +258,7 @@ class _Translation:
             if whole and not all(value in _SMALL for value in values.values()):
                 return Scalar("int64", Form.MEMBER)
             self._kinds[name] = kind
-            self.enums[name] = self._made(name, kind, values if whole else None)
+            self.enums[identifier(name, self.contract.title)] = self._made(name, kind, values if whole else None)
         elif self._kinds[name] is not kind:
             self._taken(name)
         return EnumRef(self.enums[name], kind)

@@ -17,6 +17,7 @@ HIGHEST: Final = 2**29 - 1
 """The highest number a field may have."""
 
 _TAKEN: Final = range(19_000, 20_000)
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,17 @@ def camel(name: str) -> str:
 def shouting(name: str) -> str:
     """A name as the name of an enum's value."""
     return snake(name).upper()
+
+
+def identifier(name: str, whose: str) -> str:
+    """The name, if it is one in protocol buffers, with points or without. Raises InvalidArgument (`no_proto_name`)."""
+    if not all(_IDENTIFIER.fullmatch(part) for part in name.split(".")):
+        raise InvalidArgument(
+            f"{whose}: '{name}' is no name in protocol buffers",
+            code="no_proto_name",
+            hint="letters of ASCII, digits and '_', and no part of it begins with a digit",
+        )
+    return name
 
 
 def name_of(kind: Any) -> str:
