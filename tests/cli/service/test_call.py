@@ -1,6 +1,8 @@
 """`headgate call` of services whose names, types and shapes are not the usual ones, over each wire."""
 
 import asyncio
+import io
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -78,3 +80,12 @@ async def test_names(calling, name):
     """A service is found by its package, and by its name in full, as well."""
     done = await calling(f"{name}/Get", '{"sku": "tea"}')
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(("line", "said"), [("{", "standard input is no JSON"), ("NaN", "NaN is no number")])
+async def test_a_stream_that_breaks_off(calling, monkeypatch, wire, line, said):
+    """A line that is no JSON ends the call, whatever was sent before, and is said to be the caller's mistake."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"1\n{line}\n".encode())))
+    done = await calling("shop.old_stock-room/Total", "-", "--wire", wire)
+    assert (done.code, said in done.err) == (2, True), done.err

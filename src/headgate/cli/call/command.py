@@ -214,9 +214,14 @@ async def _messages(given: str) -> AsyncIterator[Any]:
 
 def _json(data: bytes, where: str) -> Any:
     try:
-        return json.loads(data) if data.strip() else {}
+        return json.loads(data, parse_constant=_refuse) if data.strip() else {}
     except ValueError as error:
         raise click.UsageError(f"{where} is no JSON: {error}") from None
+
+
+def _refuse(constant: str) -> None:
+    """Python reads NaN and Infinity, which JSON has not."""
+    raise ValueError(f"{constant} is no number")
 
 
 def _print(value: Any, options: Options) -> None:

@@ -45,6 +45,7 @@ class ReflectedWire:
             else grpc.aio.insecure_channel(self._target)
         )
         self._described: dict[str, Any] = {}
+        self._unsent: Exception | None = None
 
     async def unary(self, out: Outgoing, request: Any) -> Any:
         """The answer to one request."""
@@ -76,6 +77,10 @@ class ReflectedWire:
                 yield self._plain(await call)
         except grpc.RpcError as error:
             raise _fault(error) from error
+        except asyncio.CancelledError:
+            if self._unsent is not None:
+                raise self._unsent from None
+            raise
         finally:
             call.cancel()
 
@@ -91,8 +96,12 @@ class ReflectedWire:
             raise InvalidArgument(f"this is no {kind.DESCRIPTOR.name}: {error}", code="invalid_request") from error
 
     async def _each(self, values: AsyncIterator[Any], kind: Any) -> AsyncGenerator[Any, None]:
-        async for value in values:
-            yield self._message(value, kind)
+        try:
+            async for value in values:
+                yield self._message(value, kind)
+        except Exception as error:
+            self._unsent = error  # gRPC's library would only cancel the call
+            raise
 
     async def aclose(self) -> None:
         """Close the channel."""
