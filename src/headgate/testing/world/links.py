@@ -6,16 +6,19 @@ broker = NodeBroker(MemoryBroker(), network, "orders-1")
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, cast
 
 from headgate.kit.controls.faults import Fault, Unavailable
 from headgate.service.broker.base import Broker, Delivery, Handler, Subscription
 from headgate.service.client.wires import ClientWire, Outgoing
+from headgate.service.registry.base import BaseRegistry, Versions
 from headgate.service.registry.instance import Instance
+from headgate.service.registry.lease import Keeper
 from headgate.service.registry.memory import Directory, MemoryRegistry
 from headgate.service.registry.policy import RegistryPolicy
+from headgate.service.registry.watcher import Answer, Source
 from headgate.service.topic import Topic
 from headgate.testing.world.network import Network
 
@@ -97,6 +100,81 @@ class NodeRegistry(MemoryRegistry):
         if not self._network.reaches(self._node, REGISTRY):
             raise Unavailable("the registry is cut off", code="registry_unavailable")
         return super().asked()
+
+
+class FarRegistry(BaseRegistry):
+    """A real registry as one node sees it: down while the network is cut between them."""
+
+    def __init__(self, far: BaseRegistry, network: Network, node: str) -> None:
+        super().__init__(far.policy)
+        self.name = far.name
+        self._far = far
+        self._network = network
+        self._node = node
+
+    async def services(self) -> Versions:
+        """See Registry."""
+        self.reach()
+        return await self._far.services()
+
+    def reach(self) -> asyncio.Event:
+        """What is set when that may have changed. Raises Unavailable when it is cut off."""
+        if not self._network.reaches(self._node, REGISTRY):
+            raise Unavailable("the registry is cut off", code="registry_unavailable")
+        return self._network.news
+
+    def _source(self, service: str) -> Source:
+        return _FarSource(self, self._far._source(service))  # noqa: SLF001 - it stands in for that registry
+
+    def _keeper(self) -> Keeper:
+        return _FarKeeper(self, self._far._keeper())  # noqa: SLF001
+
+    async def _shut(self) -> None:
+        await self._far.aclose()
+
+
+class _FarSource:
+    def __init__(self, registry: FarRegistry, inner: Source) -> None:
+        self._registry, self._inner = registry, inner
+
+    async def follow(self) -> AsyncIterator[Answer]:
+        async with aclosing(self._inner.follow()) as answers:  # type: ignore[type-var]
+            while True:
+                yield await self._next(answers)
+
+    async def _next(self, answers: AsyncIterator[Answer]) -> Answer:
+        """The next answer. Raises Unavailable as soon as the registry is cut off."""
+        coming = asyncio.ensure_future(anext(answers))
+        try:
+            while not coming.done():
+                change = asyncio.ensure_future(self._registry.reach().wait())
+                await asyncio.wait({coming, change}, return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+            return coming.result()
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _FarKeeper:
+    def __init__(self, registry: FarRegistry, inner: Keeper) -> None:
+        self._registry, self._inner = registry, inner
+        self.interval = inner.interval
+
+    async def put(self, instance: Instance) -> None:
+        self._registry.reach()
+        await self._inner.put(instance)
+
+    async def renew(self, instance: Instance) -> bool:
+        self._registry.reach()
+        return await self._inner.renew(instance)
+
+    async def remove(self, instance: Instance) -> None:
+        self._registry.reach()
+        await self._inner.remove(instance)
 
 
 class NodeBroker:

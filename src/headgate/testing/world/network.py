@@ -151,6 +151,11 @@ class Network:
             return False
         return not any(rule.groups and rule.separates(source, target) for rule in self._rules)
 
+    @property
+    def news(self) -> asyncio.Event:
+        """Set when who reaches whom may have changed since it was taken."""
+        return self._news
+
     async def send(self, source: str, target: str, what: str, *, connect_timeout: float) -> bool:
         """Bring a request to `target`. Returns whether it comes twice. Raises Unreachable, ConnectionLost."""
         if source == target:

@@ -13,7 +13,8 @@
     world.run(story)
 
 The clock is virtual and chance comes from the seed: what happened once happens again, in `world.trace`. The same story
-runs against real servers on free ports with `World.real()`; there time is real, and only the network's faults are not.
+runs against real servers on free ports with `World.real()`, and a registry and a broker by their URLs; there time is
+real, and only the network's faults are not.
 Breakers, retries, leases and what is kept by key follow the world's clock; limits of the kit do not, and are off unless
 settings say otherwise.
 """
@@ -29,6 +30,7 @@ from headgate.kit.controls.call import Pipeline
 from headgate.kit.resilience.breaker import Outcome
 from headgate.kit.serve.lifecycle import Serving
 from headgate.service.app import App
+from headgate.service.broker import Broker, broker_from
 from headgate.service.broker.memory import MemoryBroker
 from headgate.service.client.client import Client, WireName
 from headgate.service.client.options import ClientPolicy
@@ -36,15 +38,17 @@ from headgate.service.client.peers import Opener
 from headgate.service.client.wires import ClientWire
 from headgate.service.client.wires.choose import WIRES, opener
 from headgate.service.client.wires.local import LocalWire
-from headgate.service.codecs import MSGPACK
+from headgate.service.codecs import JSON, MSGPACK, Codec
 from headgate.service.instances import instances_of
 from headgate.service.parts import Telling
+from headgate.service.registry import registry_from
+from headgate.service.registry.base import BaseRegistry
 from headgate.service.registry.instance import Instance
 from headgate.service.registry.memory import Directory
 from headgate.service.registry.policy import RegistryPolicy
 from headgate.service.service import Service
 from headgate.service.settings import ServiceSettings
-from headgate.testing.world.links import NetworkWire, NodeRegistry, broker_of, node_of
+from headgate.testing.world.links import FarRegistry, NetworkWire, NodeRegistry, broker_of, node_of
 from headgate.testing.world.loop import START, VirtualLoop, virtual_time
 from headgate.testing.world.network import Event, Network
 
@@ -67,22 +71,33 @@ class World:
         self._chance = random.Random(seed)  # noqa: S311 - shown again, not secret
         self._directory = Directory(ttl=lease_ttl)
         self.network = Network(self._chance, self._directory.wake)
-        self.broker = MemoryBroker()
+        self.broker: Broker = MemoryBroker()
         """The broker as if one stood beside it; nodes reach it over the network."""
         self._apps: dict[str, App] = {}
         self._serving: dict[str, Serving] = {}
-        self._wire: WireName = "local"
+        self._wires: tuple[str, ...] = WIRES
+        self._registry_url = ""
         self._loop: VirtualLoop | None = VirtualLoop()
-        self._registries: dict[str, NodeRegistry] = {}
+        self._registries: dict[str, BaseRegistry] = {}
         self._clients: list[Client[Any]] = []
 
     @classmethod
-    def real(cls, seed: int = 0, *, wire: WireName = "http", lease_ttl: float = 5.0) -> Self:
-        """A world of real servers on free ports, called over `wire`; time is real, too."""
+    def real(
+        cls, seed: int = 0, *, wire: WireName = "http", registry: str = "", broker: str = "", lease_ttl: float = 5.0
+    ) -> Self:
+        """A world of real servers on free ports, called over `wire`; time is real, too.
+
+        `registry` and `broker` are URLs (`consul://127.0.0.1:8500`, `nats://127.0.0.1:4222`), "" for those in this
+        process; `lease_ttl` is for the latter, others have it in their URL. Raises InvalidArgument.
+        """
         world = cls(seed, lease_ttl=lease_ttl)
         if world._loop is not None:
             world._loop.close()
-        world._loop, world._wire, world.is_real = None, wire, True
+        world._loop, world._registry_url, world.is_real = None, registry, True
+        # Over HTTP conversations take another wire.
+        world._wires = WIRES if wire == "http" else (wire,)
+        if broker:
+            world.broker = broker_from(broker)
         return world
 
     @property
@@ -126,7 +141,8 @@ class World:
 
     def connect(self, service: type[S], *, at: str, **options: Any) -> Client[S]:
         """The same as the client itself, whose instances and circuits can be looked at."""
-        client = Client(service, **{"registry": self._registry(at), **self._client_options(at, service), **options})
+        told = self._client_options(at, service, options.get("policy"), options.get("codec", MSGPACK.name))
+        client = Client(service, **{"registry": self._registry(at), **told, **options})
         self._clients.append(cast("Client[Any]", client))
         return client
 
@@ -205,14 +221,20 @@ class World:
         serving.on_stopping = telling.withdraw
         return serving
 
-    def _registry(self, node: str) -> NodeRegistry:
+    def _registry(self, node: str) -> BaseRegistry:
         found = self._registries.get(node)
         if found is None:
             policy = RegistryPolicy(spread=self._chance.random)
-            found = self._registries[node] = NodeRegistry(self._directory, self.network, node, policy)
+            if self._registry_url:
+                found = FarRegistry(registry_from(self._registry_url, policy=policy), self.network, node)
+            else:
+                found = NodeRegistry(self._directory, self.network, node, policy)
+            self._registries[node] = found
         return found
 
-    def _client_options(self, node: str, service: type[Service]) -> dict[str, Any]:
+    def _client_options(
+        self, node: str, service: type[Service], policy: ClientPolicy | None = None, codec: str = MSGPACK.name
+    ) -> dict[str, Any]:
         """Options of the clients of a node."""
         told = _Told(self.network, node)
         return {
@@ -220,26 +242,25 @@ class World:
             "randomness": self._chance.random,
             "breaker_observer": told,
             "retry_observer": told,
-            "open_wire": self._opener(node, service),
+            "open_wire": self._opener(node, service, policy or ClientPolicy(), JSON if codec == "json" else MSGPACK),
         }
 
-    def _opener(self, node: str, service: type[Service]) -> Opener:
+    def _opener(self, node: str, service: type[Service], policy: ClientPolicy, codec: Codec) -> Opener:
         """Opens instances from a node, with the network between."""
-        policy = ClientPolicy()
         contract = service.contract()
-        real = opener(contract, WIRES, MSGPACK, policy, (), None, None)
+        real = opener(contract, self._wires, codec, policy, (), None, None)
 
         def open_wire(instance: Instance) -> ClientWire:
             there = node_of(instance)
-            inner = real(instance) if self.is_real else self._local(there, contract.name)
+            inner = real(instance) if self.is_real else self._local(there, contract.name, codec)
             return NetworkWire(inner, self.network, node, there, connect_timeout=policy.connect_timeout)
 
         return open_wire
 
-    def _local(self, node: str, service: str) -> ClientWire:
+    def _local(self, node: str, service: str, codec: Codec) -> ClientWire:
         app = self._apps[node]
         hosted = next(each for each in app.hosted if each.contract.name == service)
-        return LocalWire(hosted, MSGPACK, pipeline=Pipeline(app.kit.controls, frozenset(("local",))))
+        return LocalWire(hosted, codec, pipeline=Pipeline(app.kit.controls, frozenset(("local",))))
 
 
 class _Told:
