@@ -325,3 +325,41 @@ async def test_a_server_that_is_not_installed(probe, monkeypatch):
     with pytest.raises(FailedPrecondition) as caught:
         await HttpServer(probe, host="127.0.0.1", port=0, setting="api_port", server="hypercorn").start()
     assert (caught.value.code, caught.value.hint) == ("extra_missing", "pip install 'headgate[hypercorn]'")
+
+
+async def _refusing(scope, receive, send) -> None:
+    """Answers a POST after the first piece of its body, whatever more comes."""
+    if scope["type"] == "lifespan":
+        return
+    if scope["method"] == "POST":
+        await receive()
+    await answer(send, b"enough")
+
+
+async def _pieces(count: int, size: int):
+    for _ in range(count):
+        yield b"x" * size
+
+
+@pytest.mark.parametrize(("count", "size"), [(20, 1), (200, 20_000)])
+async def test_an_early_answer_reaches_who_still_sends(http_server, count, size):
+    """Over HTTP/1.1 a client that is answered before it has sent all gets the answer, and not a reset connection."""
+    served = http_server(_refusing)
+    await served.start()
+    async with httpx.AsyncClient(base_url=served.url) as http:
+        answered = await http.post("/", content=_pieces(count, size))
+        again = await http.get("/")
+    await served.stop()
+    assert (answered.status_code, answered.text, again.text) == (200, "enough", "enough")
+
+
+async def test_an_early_answer_costs_no_other_stream(http_server, kind):
+    """Over HTTP/2 what is still sent of a request that was answered leaves the connection's other streams alone."""
+    if kind == "uvicorn":
+        pytest.skip("uvicorn does not speak HTTP/2")
+    served = http_server(_refusing)
+    await served.start()
+    async with httpx.AsyncClient(base_url=served.url, http1=False, http2=True) as http:
+        answers = await asyncio.gather(*(http.post("/", content=_pieces(20, 20_000)) for _ in range(5)), http.get("/"))
+    await served.stop()
+    assert [(each.http_version, each.text) for each in answers] == [("HTTP/2", "enough")] * 6

@@ -27,6 +27,7 @@ from starlette.types import Message, Scope
 from headgate.kit.controls.faults import FailedPrecondition
 from headgate.kit.serve.calls import Calls
 from headgate.kit.serve.engines import HttpLimits
+from headgate.kit.serve.engines.rest import Rest, has_body
 from headgate.kit.tls.rotation import Certificates
 
 _CONNECTIONS: Final = 1_000_000
@@ -175,7 +176,10 @@ class _Worker:
             host, port = scope[side]
             scope[side] = (host, int(port))
         if scope["type"] != "websocket":
-            await self._app(scope, protocol.receive, protocol.send)
+            if scope["type"] == "http" and has_body(scope):
+                await Rest(protocol.receive, protocol.send, over_http2=True).run(self._app, scope)
+            else:
+                await self._app(scope, protocol.receive, protocol.send)
             return
         self._sockets += 1
         self._no_sockets.clear()

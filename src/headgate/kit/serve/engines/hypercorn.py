@@ -1,7 +1,8 @@
 """hypercorn, inside the running event loop: HTTP/1.1, HTTP/2 (h2 over TLS, h2c with prior knowledge), WebSockets.
 
 Added to what it does by itself: connections that are closed for certain when serving ends, the TLS of a connection in
-the scope, and request bodies that an application leaves unread, which would block the connection for ever.
+the scope, request bodies that an application leaves unread, which would block the connection for ever, and over HTTP/2
+what a client still sends of a request that is answered already, which would end the connection with all its streams.
 
 What it does not tell: the code a WebSocket's client closed with; the application always sees 1006.
 """
@@ -11,19 +12,38 @@ import contextlib
 from socket import socket
 from typing import Any, Final
 
+import hypercorn.protocol
+from h2.events import DataReceived, Event
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from hypercorn.protocol.h2 import H2Protocol
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headgate.kit.serve.calls import Calls
 from headgate.kit.serve.engines import HttpLimits
+from headgate.kit.serve.engines.rest import Rest, has_body
 from headgate.kit.tls.identity import tls_extension
 from headgate.kit.tls.rotation import Certificates
 
 _CLOSE_SECONDS: Final = 1.0
-_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class _Http2(H2Protocol):
+    """HTTP/2, which outlives what is sent of a request that was answered already."""
+
+    async def _handle_events(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
+                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                await self._flush()
+            else:
+                await super()._handle_events([event])
+
+
+# There is no other place to tell it.
+setattr(hypercorn.protocol, "H2Protocol", _Http2)  # noqa: B010
 
 
 class HypercornEngine:
@@ -117,14 +137,13 @@ class _Connection:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._tls is not None:
             scope["extensions"]["tls"] = self._tls
-        size, body = len(scope["raw_path"]) + len(scope["query_string"]), False
+        size = len(scope["raw_path"]) + len(scope["query_string"])
         for name, value in scope["headers"]:
             size += len(name) + len(value) + 4
-            body = body or name in _BODY
         if size > self._head_bytes:  # h11 counts only what arrives in pieces
             await _refuse_head(scope, send)
-        elif body and scope["type"] == "http":
-            await _Reader(receive, send).run(self._app, scope)
+        elif scope["type"] == "http" and has_body(scope):
+            await Rest(receive, send, over_http2=False).run(self._app, scope)
         else:
             await self._app(scope, receive, send)
 
@@ -136,38 +155,3 @@ async def _refuse_head(scope: Scope, send: Send) -> None:
         headers.append((b"connection", b"close"))
     await send({"type": f"{kind}.start", "status": 431, "headers": headers})
     await send({"type": f"{kind}.body", "body": b""})
-
-
-class _Reader:
-    """Reads what the application leaves of a request's body once the response is over."""
-
-    __slots__ = ("_complete", "_receive", "_rest", "_send")
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self._complete = False
-        self._rest: asyncio.Task[None] | None = None
-
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
-        try:
-            await app(scope, self._read, self._write)
-        finally:
-            if self._rest is not None:
-                self._rest.cancel()
-
-    async def _read(self) -> Message:
-        message = await self._receive()
-        if not message.get("more_body", False):
-            self._complete = True
-        return message
-
-    async def _write(self, message: Message) -> None:
-        last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if last and not self._complete and self._rest is None:
-            self._rest = asyncio.create_task(self._discard())
-        await self._send(message)
-
-    async def _discard(self) -> None:
-        while not self._complete:
-            await self._read()
