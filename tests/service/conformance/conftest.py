@@ -87,6 +87,7 @@ def own_server(way: Way) -> Iterator[str]:
 def _pods(fake: FakeKubernetes, site: Site) -> KubernetesRegistry:
     ports = {"http": int(site.running.url.rpartition(":")[2])}
     ports["grpc"] = int(site.running.grpc_address.rpartition(":")[2])
+    ports["socket"] = ports["http"]
     for name in ("reference", "relay"):
         fake.put_service(name)
         fake.put_slice(name, {"pod-1": "127.0.0.1"}, ports=ports)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FINDING = ("every_type_comes_back", "each_kind_arrives_whole", "streams_go_both_ways", "leaving_cancels_the_handler")
 EVERY: tuple[Group, ...] = ("any", "reference", "hops", "events")
-PODS = ("http", "grpc")
+PODS = ("http", "grpc", "socket")
 
 
 def pairs(*groups: str) -> list[object]:
@@ -49,7 +49,7 @@ async def test_rules_hold(sites, way: Way, rule: Rule) -> None:
 async def test_it_is_found(nats: str, tmp_path: Path, wire: str, found: str) -> None:
     """The same rules hold wherever clients look for the service, over each wire."""
     if found == "kubernetes" and wire not in PODS:
-        pytest.skip("a port of a pod says no more than a wire and a number: neither a path nor a server between")
+        pytest.skip("a port of a pod says no more than a wire and a number: no server between")
     way = next(each for each in WAYS if each.wire == wire)
     async with placed(way, found, tmp_path, nats) as site:
         for name in FINDING:
@@ -81,7 +81,7 @@ async def test_stopping_costs_no_call(way: Way, rule: Rule) -> None:
 async def test_all_with_all(nats: str, tmp_path: Path, way: Way, found: str, broker: str) -> None:
     """Every rule holds over every wire and codec, with every registry and every broker."""
     if found == "kubernetes" and way.wire not in PODS:
-        pytest.skip("a port of a pod says no more than a wire and a number: neither a path nor a server between")
+        pytest.skip("a port of a pod says no more than a wire and a number: no server between")
     groups = [each for each in EVERY if each != "hops" or found not in ("address", "kubernetes")]
     async with placed(way, found, tmp_path, nats, broker) as site:
         outcomes = await run_rules(site, groups)
