@@ -16,7 +16,7 @@ from headgate.service.registry.kube_config import Access
 _WHO: Final = "Kubernetes"
 _HINTS: Final = {
     401: "has the token expired?",
-    403: "a Role with get, list and watch of services and endpointslices is needed: see deploy/kubernetes",
+    403: "a Role with list and watch of services and endpointslices is needed: see deploy/kubernetes",
     404: "discovery.k8s.io/v1 needs Kubernetes 1.21 or newer",
 }
 LONGEST_LINE: Final = 8 * 1024 * 1024
