@@ -128,6 +128,14 @@ def test_declared_methods_are_methods(shape):
     assert method.binding.path == "/parts"
 
 
+def test_long_declarations_are_broken():
+    """Parameters that are too many for one line have lines of their own."""
+    declared = Declaration("send", tuple((f"parameter_{number}", "str") for number in range(6)))
+    lines = declared.text().splitlines()
+    assert lines[1:4] == ["async def send(", "    self,", "    parameter_0: str,"]
+    assert lines[8:10] == ["    parameter_5: str,", ") -> None:"]
+
+
 @pytest.mark.parametrize(
     "told",
     [

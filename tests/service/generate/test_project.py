@@ -22,8 +22,8 @@ LONG = "a" * (LONGEST // 2) + "-" + "b" * (LONGEST - LONGEST // 2 - 1)
 @pytest.mark.parametrize("name", ["hello", "zulu-9", "greeting", LONG])
 @pytest.mark.parametrize("template", TEMPLATE_NAMES)
 def test_is_clean(tmp_path, name, template):
-    """Whatever its name, a new project has nothing that ruff would find or format."""
-    write(project(name, template=template), tmp_path)
+    """Whatever its name and description, a new project has nothing that ruff would find or format."""
+    write(project(name, template=template, description=f" greets {LONG[:30]} " + "people" * 9), tmp_path)
     for arguments in (("check", "--no-cache", "."), ("format", "--check", "--no-cache", ".")):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -188,7 +188,15 @@ def test_unknown_template():
     assert refused.value.hint == "service, worker, full"
 
 
-@pytest.mark.parametrize("description", ['a "quote"', "two\nlines", "a \\ b"])
+@pytest.mark.parametrize(
+    ("description", "written"), [("greets people", "Greets people."), (" Why? ", "Why?"), ("  ", "The service hello.")]
+)
+def test_description_is_a_sentence(description, written):
+    """A description is written as docstrings are."""
+    assert project("hello", description=description)["src/hello/__init__.py"] == f'"""{written}"""\n'
+
+
+@pytest.mark.parametrize("description", ['a "quote"', "two\nlines", "a \\ b", "a\x1bb", "long" * 26])
 def test_description_is_one_line(description):
     """A description that would break out of its place is refused."""
     with pytest.raises(InvalidArgument):

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from headgate.kit.controls.faults import InvalidArgument
-from headgate.service.generate.names import Names
+from headgate.service.generate.names import Names, sentence
 from headgate.service.generate.project import render
 
 Shape = Literal["unary", "server-stream", "client-stream", "bidi"]
 
 VERBS: Final = ("get", "post", "put", "patch", "delete")
+
+_WIDEST: Final = 116
+"""Characters of a line within a class that need not be broken."""
 
 _METHOD: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _PLAIN: Final = frozenset(("str", "int", "float", "bool", "bytes", "None", "list", "dict", "set", "tuple"))
@@ -50,8 +53,7 @@ class Declaration:
             raise _invalid("a stream that goes in is the only parameter", "one NAME:TYPE, the type of one message")
         if self.shape in ("server-stream", "bidi") and self.returns == "None":
             raise _invalid("a stream is of something", "--returns TYPE, the type of one message")
-        if '"' in self.summary or "\\" in self.summary or "\n" in self.summary:
-            raise _invalid("a summary is one line without quotes")
+        object.__setattr__(self, "summary", sentence(self.summary, "a summary"))
         if '"' in self.path or "\\" in self.path or (self.path and not self.path.startswith("/")):
             raise _invalid(f"'{self.path[:200]}' is no path", "such as /orders/{id}")
 
@@ -60,11 +62,13 @@ class Declaration:
         options = [f'{self.verb}="{self.path}"'] if self.verb else []
         options += ["public=True"] if self.public else []
         decorator = f"@rpc({', '.join(options)})" if options else "@rpc"
-        taken = [f"{name}: {self._in(hint)}" for name, hint in self.parameters]
+        taken = ["self", *(f"{name}: {self._in(hint)}" for name, hint in self.parameters)]
         returned = self._out(self.returns)
         # A function that hands out a stream and does nothing else has no need to be async: it is what mypy expects.
         head = "def" if self.shape in ("server-stream", "bidi") else "async def"
-        signature = f"{head} {self.name}({', '.join(['self', *taken])}) -> {returned}:"
+        signature = f"{head} {self.name}({', '.join(taken)}) -> {returned}:"
+        if len(signature) > _WIDEST:
+            signature = "\n    ".join([f"{head} {self.name}(", *(f"{each}," for each in taken)]) + f"\n) -> {returned}:"
         words = self.name.replace("_", " ")
         summary = self.summary or f"{words[:1].upper()}{words[1:]}."
         return "\n".join(

@@ -16,6 +16,9 @@ from headgate.kit.controls.faults import InvalidArgument
 LONGEST: Final = 40
 """Characters of a name: with the suffixes of objects in Kubernetes it stays below their 63."""
 
+LONGEST_LINE: Final = 100
+"""Characters of a description, so that the lines it is put in are not too long."""
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TAKEN: Final = frozenset(("headgate", "test", "tests", "src"))
 _TYPES: Final = frozenset(
@@ -49,6 +52,16 @@ def names_of(name: str) -> Names:
         raise _invalid(f"'{name}' would hide the module '{package}'", f"such as {name}-service")
     title = "".join(part.capitalize() for part in name.split("-"))
     return Names(name, package, f"{title}Service" if title in _TYPES else title)
+
+
+def sentence(text: str, whose: str) -> str:
+    """One line as docstrings have it: a capital, a full stop. Raises InvalidArgument (`invalid_declaration`)."""
+    text = text.strip()
+    if len(text) > LONGEST_LINE or not text.isprintable() or '"' in text or "\\" in text:
+        raise InvalidArgument(
+            f"{whose} is one line of at most {LONGEST_LINE} characters, without quotes", code="invalid_declaration"
+        )
+    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _is_installed(package: str) -> bool:

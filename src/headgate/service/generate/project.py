@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from headgate.kit.controls.faults import AlreadyExists, InvalidArgument
-from headgate.service.generate.names import Names, names_of
+from headgate.service.generate.names import Names, names_of, sentence
 
 TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
     "service": ("common", "api"),
@@ -33,9 +33,7 @@ def project(name: str, *, template: str = "service", description: str = "") -> d
         raise InvalidArgument(
             f"there is no template '{template[:100]}'", code="unknown_template", hint=", ".join(TEMPLATES)
         )
-    if "\n" in description or '"' in description or "\\" in description:
-        raise InvalidArgument("a description is one line without quotes", code="invalid_declaration")
-    known = _known(names, layers, description)
+    known = _known(names, layers, sentence(description, "a description"))
     found: dict[str, str] = {}
     for layer in layers:
         for path, source in _templates(resources(__package__) / "templates" / layer):
