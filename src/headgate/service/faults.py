@@ -96,9 +96,9 @@ def defect() -> Fault:
     return Internal("something went wrong here", hint="the request id finds the reason in the server's log")
 
 
-def no_such_method(path: str) -> NotFound:
-    """The fault for a path at which a service has no method; over gRPC the kit says the same."""
-    return NotFound(f"there is no method {path[:LONGEST_PATH]}", code="no_such_method")
+def unknown_method(path: str) -> NotFound:
+    """The fault for a path at which a service has no method; over gRPC it is the kit's `no_such_method`."""
+    return NotFound(f"there is no method {path[:LONGEST_PATH]}", code="unknown_method")
 
 
 def _violations(listed: Any) -> list[Violation]:

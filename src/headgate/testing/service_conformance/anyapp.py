@@ -37,7 +37,7 @@ async def unknown_methods_are_told(site: Site) -> None:
             continue  # NATS itself says that nobody listens to that subject
         expect(isinstance(fault, NotFound | Unimplemented | Unauthenticated), f"{type(fault).__name__}: {fault}")
         if not isinstance(fault, Unauthenticated):
-            same(fault.code, "no_such_method", "the code")
+            same(fault.code, "unknown_method" if isinstance(fault, NotFound) else "no_such_method", "the code")
 
 
 @rule("any")

@@ -130,7 +130,7 @@ async def test_broken_msgpack(http, body):
 async def test_a_method_that_a_service_does_not_have(http):
     """Below the path of a service it is said that the method is missing, elsewhere that there is nothing."""
     path = f"/{Library.contract().full_name}"
-    for where, code in ((f"{path}/Nope", "no_such_method"), ("/nope", "path_not_found"), (path, "path_not_found")):
+    for where, code in ((f"{path}/Nope", "unknown_method"), ("/nope", "path_not_found"), (path, "path_not_found")):
         answer = await http.post(where, json={})
         assert (answer.status_code, answer.json()["code"]) == (404, code)
 

@@ -13,7 +13,7 @@ A word wins over a parameter in the same place, as far as the method goes: with 
     └── malformed_url         a path that is not UTF-8
     NotFound
     ├── path_not_found
-    └── no_such_method        below the path of a service that is served here
+    └── unknown_method        below the path of a service that is served here
     Unimplemented
     └── method_not_allowed    with the methods that are possible
 """
@@ -23,7 +23,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from headgate.kit.controls.faults import Fault, InvalidArgument, NotFound, Unimplemented
-from headgate.service.faults import no_such_method
+from headgate.service.faults import unknown_method
 from headgate.service.transports.http.intake import Values, malformed_url, segment_of
 from headgate.service.transports.http.operation import Operation
 
@@ -104,7 +104,7 @@ class Routes:
     def _nothing_at(self, path: str) -> NotFound:
         service, slash, _ = path[1:].partition("/")
         if slash and service in self._services:
-            return no_such_method(path)
+            return unknown_method(path)
         return NotFound(f"there is nothing at {path}", code="path_not_found")
 
     def _add(self, operation: Operation) -> None:

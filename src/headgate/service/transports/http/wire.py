@@ -14,7 +14,7 @@
 Faults are problem documents (RFC 9457) in JSON or MessagePack, as `Accept` says:
 
     Fault                   whatever the endpoint raises, with the status of its kind
-    ├── path_not_found          404, no_such_method below a service's own path
+    ├── path_not_found          404, unknown_method below a service's own path
     ├── method_not_allowed      405
     ├── not_acceptable          406
     ├── body_too_large          413, message_too_large 429 before the stream began
@@ -49,7 +49,7 @@ from headgate.service.transports.http.streaming import closed, stream
 
 MEBIBYTE: Final = 1024 * 1024
 
-_NOWHERE: Final = frozenset(("path_not_found", "no_such_method"))
+_NOWHERE: Final = frozenset(("path_not_found", "unknown_method"))
 """Codes of what others may answer: applications below a prefix."""
 
 

@@ -7,7 +7,7 @@ A call is identified, admitted, run under its deadline and settled, whatever bec
 for its caller; what is no fault is logged, and its caller learns that something went wrong here.
 
     NotFound
-    └── no_such_method       nothing is called so here
+    └── unknown_method       nothing is called so here
     DeadlineExceeded
     └── deadline_exceeded
 """
@@ -26,7 +26,7 @@ from headgate.kit.controls.principal import Certificate
 from headgate.kit.current import CURRENT
 from headgate.service.codecs import CODECS, UNDECODABLE, Codec, refused
 from headgate.service.codecs.codec import Decode
-from headgate.service.faults import defect, document_of, no_such_method
+from headgate.service.faults import defect, document_of, unknown_method
 from headgate.service.host import Hosted
 from headgate.service.invoke import Endpoint
 from headgate.service.types import blank_of
@@ -86,10 +86,10 @@ class Conduct:
         }
 
     def find(self, path: str) -> Route:
-        """Raises NotFound (`no_such_method`)."""
+        """Raises NotFound (`unknown_method`)."""
         route = self.routes.get(path)
         if route is None:
-            raise no_such_method(path)
+            raise unknown_method(path)
         return route
 
     async def unary(
