@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -192,6 +193,64 @@ async def test_a_drained_socket_finishes_its_calls(served: Served) -> None:
     assert await asyncio.wait_for(call, PATIENCE) == Say("open")
     await asyncio.wait_for(draining, PATIENCE)
     await client.aclose()
+
+
+async def test_what_crossed_the_news_of_the_end_is_answered(served: Served) -> None:
+    """A call that was sent before its client heard that serving ends is served: the socket waits for its `pong`."""
+    async with served.open() as socket:
+        await _say(socket, op="ping", n=1)
+        assert (await _hear(socket))["op"] == "pong"
+        served.server.leave()
+        draining = asyncio.create_task(served.server.drain(PATIENCE))
+        assert [(await _hear(socket))["op"] for _ in range(2)] == ["goaway", "ping"]
+        await _say(socket, op="call", id=1, path="/echo.Echo/Say", data={"text": "x"})
+        await _say(socket, op="pong")
+        assert await _hear(socket) == {"op": "end", "id": 1, "data": {"text": "x"}}
+        assert (await _closed(socket))[0] == 1000
+    await asyncio.wait_for(draining, PATIENCE)
+
+
+@asynccontextmanager
+async def limited(**settings: float) -> AsyncIterator[tuple[ClientConnection, Echo]]:
+    """A socket within a shell with these times, and the service behind it."""
+    service = Echo()
+    kit = Kit(HardeningSettings(rate_limit_default="off", **settings))
+    server = HttpServer(kit.harden(SocketWire(host([service]))), host="127.0.0.1", port=0, setting="port")
+    await server.start()
+    async with connect(f"ws://127.0.0.1:{server.port}/rpc", subprotocols=[PROTOCOL]) as socket:
+        yield socket, service
+    await server.stop()
+    await kit.aclose()
+
+
+async def test_a_socket_with_calls_under_way_is_not_idle() -> None:
+    """While a call takes its time the socket is pinged, so that the time it may be idle does not end it."""
+    async with limited(idle_timeout=0.4) as (socket, service):
+        await _say(socket, op="call", id=1, path="/echo.Echo/Wait", data={})
+        assert {(await _hear(socket))["op"] for _ in range(10)} == {"ping"}
+        service.gate.set()
+        while (heard := await _hear(socket))["op"] == "ping":
+            pass
+        assert heard == {"op": "end", "id": 1, "data": {"text": "open"}}
+
+
+async def test_an_idle_socket_is_parted_from() -> None:
+    """A socket on which nothing is said is told to go away, and closed with 1000 once its client has heard of it."""
+    async with limited(idle_timeout=4.0) as (socket, _):
+        assert [(await _hear(socket))["op"] for _ in range(2)] == ["goaway", "ping"]
+        await _say(socket, op="pong")
+        assert (await _closed(socket))[0] == 1000
+
+
+async def test_a_socket_near_its_longest_time_finishes_its_calls() -> None:
+    """Before the longest time of a socket is up new calls are sent elsewhere, and those under way are answered."""
+    async with limited(total_timeout=5.0) as (socket, service):
+        await _say(socket, op="call", id=1, path="/echo.Echo/Wait", data={})
+        assert [(await _hear(socket))["op"] for _ in range(2)] == ["goaway", "ping"]
+        await _say(socket, op="pong")
+        service.gate.set()
+        assert await _hear(socket) == {"op": "end", "id": 1, "data": {"text": "open"}}
+        assert (await _closed(socket))[0] == 1000
 
 
 async def test_nobody_there_is_unreachable() -> None:

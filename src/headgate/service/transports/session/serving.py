@@ -27,6 +27,7 @@ from headgate.service.transports.session.machine import (
     Credited,
     Event,
     Got,
+    Ponged,
     Session,
 )
 
@@ -98,6 +99,8 @@ class Serving:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._all: set[asyncio.Task[None]] = set()
         self._flows: dict[int, Flow] = {}
+        self.ponged = asyncio.Event()
+        """Set when the peer answers a ping: all that it sent before has come."""
 
     @property
     def busy(self) -> bool:
@@ -133,6 +136,8 @@ class Serving:
             task_of = self._tasks.get(event.id)
             if task_of is not None:
                 task_of.cancel()
+        elif isinstance(event, Ponged):
+            self.ponged.set()
         elif isinstance(event, Got | Closed | Credited):
             flow = self._flows.get(event.id)
             if flow is None:

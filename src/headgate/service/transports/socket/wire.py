@@ -9,23 +9,28 @@ the handler; controls see those in `KNOWN`.
 
 | closed with | when |
 | --- | --- |
-| 1000 | the client closed it, or it is drained |
+| 1000 | the client closed it, it is drained, nothing was said on it for long, or it is near its longest time |
 | 1002 | no subprotocol of ours was offered (reason: which there are), or the protocol was broken |
 | 1009 | a frame was too large; of a smaller one whose message is too large, its call fails alone |
 | 1013 | the other side did not take what was sent within `patience` |
 
-Before a socket is closed for what its client did, an `error` frame with id 0 tells of it.
+Before a socket is closed for what its client did, an `error` frame with id 0 tells of it. Before one is closed for
+another reason, `goaway` asks for new calls elsewhere, and what is under way is finished. The shell's deadlines for
+sockets (`idle_timeout`, `total_timeout`) cost no call so: while some are under way an idle socket is pinged, else it is
+parted from in time.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
 from headgate.kit.asgi.sockets import LARGEST
-from headgate.kit.controls.call import Call, Pipeline
+from headgate.kit.controls.call import Budget, Call, Pipeline
 from headgate.kit.controls.faults import Fault
 from headgate.kit.current import current_call
 from headgate.service.faults import document_of
@@ -43,7 +48,13 @@ DRAINING: Final = "headgate.draining"
 PROTOCOL_ERROR: Final = 1002
 TOO_LARGE: Final = 1009
 TRY_LATER: Final = 1013
-GOING_AWAY: Final = 1001
+
+_STEPS: Final = 4
+"""Looks at a socket within the time that it may be idle; when three found nothing new it is parted from."""
+_LAST_SHARE: Final = 0.1
+"""Part of a socket's longest time that is left for the calls under way."""
+_PARTING_SECONDS: Final = 2.0
+"""How long a client has to say that it heard of the end; not all answer pings."""
 
 _log = structlog.get_logger("headgate.service")
 
@@ -110,6 +121,7 @@ class _Connection:
         self._waiting = asyncio.Event()
         self._taken = asyncio.Event()
         self._taken.set()
+        self._unheard = 0
         self._handshake.keep(LARGEST, wire.most_frame)
         self._serving = Serving(
             wire.conduct,
@@ -128,6 +140,8 @@ class _Connection:
         draining = (self._scope.get("extensions") or {}).get(DRAINING)
         if draining is not None:
             helpers.append(asyncio.create_task(self._drain(draining)))
+        if self._handshake.budget.idle is not None or self._handshake.budget.total is not None:
+            helpers.append(asyncio.create_task(self._keep(self._handshake.budget)))
         try:
             done, _ = await asyncio.wait(helpers, return_when=asyncio.FIRST_COMPLETED)
             close = next((code for task in done if (code := task.result()) is not None), None)
@@ -147,6 +161,7 @@ class _Connection:
             message = await receive()
             if message["type"] == "websocket.disconnect":
                 return None
+            self._unheard = 0
             raw = message.get("text") if message.get("bytes") is None else message["bytes"]
             try:
                 serving.receive(form.decode(raw, most))
@@ -178,11 +193,37 @@ class _Connection:
             self._taken.set()
 
     async def _drain(self, draining: asyncio.Event) -> tuple[int, Fault | None]:
-        """When serving is about to end: no new calls, then the end of those under way, then the socket's."""
+        """When serving is about to end."""
         await draining.wait()
-        self._serving.session.leave()
+        return await self._part()
+
+    async def _keep(self, budget: Budget) -> tuple[int, Fault | None]:
+        """Keep the socket from being cut off while calls are under way; part from it when there are none for long."""
+        started, step = self._handshake.started, math.inf if budget.idle is None else budget.idle / _STEPS
+        end = math.inf if budget.total is None else started + budget.total * (1 - _LAST_SHARE)
+        while self._unheard < _STEPS - 1:
+            left = end - time.monotonic()
+            await asyncio.sleep(max(0.0, min(left, step)))
+            if left <= step:
+                break
+            if self._serving.busy:
+                self._serving.session.ping()
+                self._waiting.set()
+            else:
+                self._unheard += 1
+        return await self._part()
+
+    async def _part(self) -> tuple[int, Fault | None]:
+        """No new calls, then the end of those that came before the client heard of that, then the socket's."""
+        session, serving = self._serving.session, self._serving
+        session.leave()
+        serving.ponged.clear()
+        session.ping()
         self._waiting.set()
-        await self._serving.idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING_SECONDS):
+                await serving.ponged.wait()
+        await serving.idle()
         while self._waiting.is_set() or not self._taken.is_set():
             await self._taken.wait()
             await asyncio.sleep(0)
