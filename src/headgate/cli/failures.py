@@ -101,6 +101,12 @@ def as_failure(error: Exception) -> Failure:
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return Failure(f"{error.strerror or error}{where}")
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "headgate").startswith("headgate"):
+        return Failure(
+            f"{error.name} is not installed",
+            hint="an extra brings it: cli and service for services, controlplane, dataplane; "
+            "such as pip install 'headgate[cli,service]'",
+        )
     return Failure(
         f"unexpected {type(error).__name__}: {error}",
         hint="this is a defect of Headgate; run again with HEADGATE_TRACEBACK=1 and report what it prints",

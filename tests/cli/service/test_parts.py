@@ -5,6 +5,7 @@ import pytest
 
 from headgate.cli.call.example import example_of, sample
 from headgate.cli.call.place import apart, http_base
+from headgate.cli.failures import as_failure
 from headgate.cli.run.changes import affected
 from headgate.cli.run.logs import Console, readable
 from headgate.cli.run.process import Process
@@ -107,6 +108,14 @@ def test_example_prefers_what_is_public():
 def test_where_contracts_are(address, base):
     """A contract is asked for over HTTP, where the address says where that is."""
     assert http_base(address) == base
+
+
+@pytest.mark.parametrize(("module", "said"), [("jinja2", "jinja2 is not installed"), ("headgate.x", "unexpected")])
+def test_extras_that_are_missing(module, said):
+    """A library that is not installed is named with the extras; a module of ours that is not there is a defect."""
+    failure = as_failure(ModuleNotFoundError(f"No module named '{module}'", name=module))
+    assert failure.message.startswith(said)
+    assert ("headgate[cli,service]" in failure.hint) == (module == "jinja2")
 
 
 @pytest.mark.parametrize(
