@@ -6,6 +6,7 @@ Connections are kept alive and bounded; HTTP/2 when the policy says so. A stream
 the answers are read: conversations need the WebSocket or gRPC. Needs the extra `http`.
 """
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -32,6 +33,39 @@ _NO_CONTENT: Final = 204
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
+class Places:
+    """As many calls at a time as there may be connections, 0 for any number; the others wait `patience` seconds.
+
+    They wait here, in their order, and not in the pool of connections, in which each that waits is looked at for each
+    call that ends: a thousand callers would keep it from doing anything else. Raises ResourceExhausted.
+    """
+
+    __slots__ = ("_free", "_patience")
+
+    def __init__(self, most: int, patience: float) -> None:
+        self._free = asyncio.Semaphore(most) if most else None
+        self._patience = patience
+
+    async def __aenter__(self) -> None:
+        free = self._free
+        if free is None:
+            return
+        if not free.locked():
+            await free.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._patience) as limit:
+                await free.acquire()
+        except TimeoutError as error:
+            if limit.expired():
+                raise _exhausted(f"none came free within {self._patience:g} s") from error
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._free is not None:
+            self._free.release()
+
+
 class HttpWire:
     """See the module. `tls` replaces the default verification of certificates. Raises InvalidArgument."""
 
@@ -42,6 +76,8 @@ class HttpWire:
         self._streams = FRAMES if codec is MSGPACK else LINES
         self._most = policy.max_message
         self._timeout = {"connect": policy.connect_timeout, "pool": policy.pool_timeout, "read": None, "write": None}
+        # Over HTTP/2 calls share a connection.
+        self._places = Places(0 if policy.http2 else policy.max_connections, policy.pool_timeout)
         self._urls: dict[str, httpx.URL] = {}
         self._decoders: dict[str, Decode] = {}
         self._fixed = [(b"host", self._url.netloc), (b"user-agent", b"headgate")]
@@ -59,12 +95,14 @@ class HttpWire:
     async def unary(self, out: Outgoing, request: Any) -> Any:
         """The answer to one request."""
         media_type = self._codec.media_type.encode()
-        headers = [*self._headers(out), (b"content-type", media_type), (b"accept", media_type)]
-        response = await self._send(out, headers, self._codec.encode(request))
-        try:
-            body = await self._body(response)
-        finally:
-            await response.aclose()
+        content = self._codec.encode(request)
+        async with self._places:
+            headers = [*self._headers(out), (b"content-type", media_type), (b"accept", media_type)]
+            response = await self._send(out, headers, content)
+            try:
+                body = await self._body(response)
+            finally:
+                await response.aclose()
         return self._read(out.method, response, body)
 
     async def stream(self, out: Outgoing, request: Any) -> AsyncGenerator[Any, None]:
@@ -72,18 +110,19 @@ class HttpWire:
         kind = out.method.kind
         sent = self._streams.media_type if kind.streams_in else self._codec.media_type
         wanted = self._streams.media_type if kind.streams_out else self._codec.media_type
-        headers = [*self._headers(out), (b"content-type", sent.encode()), (b"accept", wanted.encode())]
         content = self._sending(request) if kind.streams_in else self._codec.encode(request)
-        response = await self._send(out, headers, content)
-        try:
-            if response.status_code >= _FAILED or not kind.streams_out:
-                yield self._read(out.method, response, await self._body(response))
-                return
-            async with aclosing(self._messages(out.method, response)) as messages:
-                async for message in messages:
-                    yield message
-        finally:
-            await response.aclose()
+        async with self._places:
+            headers = [*self._headers(out), (b"content-type", sent.encode()), (b"accept", wanted.encode())]
+            response = await self._send(out, headers, content)
+            try:
+                if response.status_code >= _FAILED or not kind.streams_out:
+                    yield self._read(out.method, response, await self._body(response))
+                    return
+                async with aclosing(self._messages(out.method, response)) as messages:
+                    async for message in messages:
+                        yield message
+            finally:
+                await response.aclose()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -172,13 +211,17 @@ class HttpWire:
         if isinstance(error, _NEVER_SENT):
             return Unreachable("the service cannot be reached", internal=where)
         if isinstance(error, httpx.PoolTimeout):
-            return ResourceExhausted(
-                "too many calls wait for a connection",
-                code="connections_exhausted",
-                hint="allow more with max_connections, or call less at a time",
-                internal=where,
-            )
+            return _exhausted(where)
         return ConnectionLost("the connection broke before the answer was whole", internal=where)
+
+
+def _exhausted(internal: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        "too many calls wait for a connection",
+        code="connections_exhausted",
+        hint="allow more with max_connections, or call less at a time",
+        internal=internal,
+    )
 
 
 def _base(address: str) -> httpx.URL:
