@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from headgate.kit.controls.faults import DeadlineExceeded, FailedPrecondition
+from headgate.kit.controls.retry import RetryPolicy
 from headgate.testing.service_conformance.faults import raised_by
 from headgate.testing.service_conformance.messages import Item, OutOfStock
 from headgate.testing.service_conformance.reference import Relay
@@ -153,6 +154,17 @@ async def trace_and_request_id_cross(site: Site) -> None:
     wire = {"socket": "websocket"}.get(site.way.wire, site.way.wire)
     expect(first.wire in (wire, site.way.wire), f"the wire is {first.wire}")
     same((first.method, second.method), ("Seen", "Seen"), "the methods")
+
+
+@rule("hops")
+async def the_budget_of_retries_crosses(site: Site) -> None:
+    """Each hop is told how often it may still call again, which is never more than the hop before was."""
+    for attempts in (3, 1):
+        policy = replace(STEADY, retry=RetryPolicy(attempts=attempts))
+        async with site.client(Relay, policy=policy) as relay:
+            first, second = await relay.seen("x-retry-budget")
+        expect(first.header.isdigit() and second.header.isdigit(), f"it is '{first.header}' and '{second.header}'")
+        expect(int(second.header) <= int(first.header) < attempts, f"it is {first.header}, then {second.header}")
 
 
 @rule("reference")
