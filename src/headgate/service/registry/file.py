@@ -200,7 +200,7 @@ def _parsed(path: Path, raw: bytes) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise missing("PyYAML to read YAML (JSON needs nothing)", "cli") from error
+        raise missing("PyYAML to read YAML (JSON needs nothing)", "service") from error
     try:
         return yaml.safe_load(raw)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
