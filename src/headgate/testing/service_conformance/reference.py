@@ -7,19 +7,17 @@
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from headgate.kit.controls.call import Call
 from headgate.kit.controls.faults import KINDS, Violation
-from headgate.kit.controls.principal import Principal
 from headgate.service.broker import Broker
 from headgate.service.client import Client
 from headgate.service.context import Context, current_context
-from headgate.service.guard import AUTHENTICATED, Role, require
+from headgate.service.guard import AUTHENTICATED, require
 from headgate.service.invoke import Following, Invocation
 from headgate.service.service import Service, on, rpc
+from headgate.testing.service_conformance.journal import Journal
 from headgate.testing.service_conformance.messages import (
     HAPPENED,
     SHARED,
@@ -37,71 +35,14 @@ from headgate.testing.service_conformance.messages import (
     Total,
     Undeclared,
 )
+from headgate.testing.service_conformance.people import owns_it
 
-MOST_KEYS: Final = 10_000
 SECRET: Final = "hunter2-must-not-leak"  # noqa: S105 - what must not be told, and opens nothing
-WHO: Final = "x-conformance-principal"
-
-ROLES: Final = {
-    "manager": Role({"orders:*"}, parents={"clerk"}),
-    "clerk": Role({"orders:read:*"}),
-}
-PRINCIPALS: Final = {
-    "ada": Principal("ada", roles=frozenset({"manager"}), scopes=frozenset({"stock:read"})),
-    "bob": Principal("bob", roles=frozenset({"clerk"})),
-    "eve": Principal("eve", roles=frozenset({"stranger"})),
-}
-
-
-class Names:
-    """Believes whoever says a name. For conformance alone."""
-
-    name, challenge = "names", ""
-    header = WHO.encode()
-
-    def __call__(self, call: Call) -> Principal | None:
-        """The principal of that name."""
-        value = call.headers.get(self.header)
-        return None if value is None else PRINCIPALS.get(value.decode("latin-1"))
-
-
-def owns_it(context: Context, request: Any) -> bool:
-    """Whether the caller asks for what is theirs."""
-    return bool(request.owner == context.principal.id)
 
 
 async def stamped(invocation: Invocation, following: Following) -> Any:
     """Middleware: what it lets through carries a stamp."""
     return f"{await following(invocation)}, stamped"
-
-
-class Journal:
-    """Lines by key; the oldest keys are forgotten."""
-
-    def __init__(self) -> None:
-        self._lines: OrderedDict[str, list[str]] = OrderedDict()
-        self._changed = asyncio.Event()
-
-    def note(self, key: str, line: str) -> None:
-        """Write a line down."""
-        self._lines.setdefault(key, []).append(line)
-        while len(self._lines) > MOST_KEYS:
-            self._lines.popitem(last=False)
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def read(self, key: str) -> list[str]:
-        """What was noted under a key."""
-        return list(self._lines.get(key, ()))
-
-    def count(self, line: str) -> list[str]:
-        """The keys under which a line was noted, as often as it was."""
-        return [key for key, lines in self._lines.items() for each in lines if each == line]
-
-    async def has(self, key: str, line: str) -> None:
-        """Return once a line is there."""
-        while line not in self._lines.get(key, ()):
-            await self._changed.wait()
 
 
 class Reference(Service, name="reference", version="1.0.0", public=True):

@@ -24,7 +24,8 @@ from headgate.service.registry.base import Registry
 from headgate.service.running import Running
 from headgate.service.service import Service
 from headgate.service.settings import ServiceSettings
-from headgate.testing.service_conformance.reference import PRINCIPALS, ROLES, WHO, Names, Reference, Relay
+from headgate.testing.service_conformance.people import PRINCIPALS, ROLES, WHO, Names
+from headgate.testing.service_conformance.reference import Reference, Relay
 from headgate.testing.service_conformance.suite import Way
 
 if TYPE_CHECKING:
