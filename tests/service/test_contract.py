@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from headgate.kit.controls.faults import InvalidArgument
+from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument
 from headgate.service import Service, Struct, Topic, on, require, rpc
 from tests.service.shop import Order, Orders, OutOfStock
 
@@ -26,6 +26,33 @@ def test_the_document_is_plain_and_complete():
     assert fault["description"] == OutOfStock.__doc__
     assert document["subscriptions"][0]["subject"] == "payments.settled"
     assert {"Order", "NewOrder", "Details"} <= document["schemas"].keys()
+
+
+def test_where_types_are_written_is_no_promise():
+    """Types that share a name are told apart by the classes they are within; no module is in the document."""
+
+    class Late(FailedPrecondition):
+        default_code = "late"
+
+        class Details(Struct):
+            by: float
+
+    class Closed(FailedPrecondition):
+        default_code = "closed"
+
+        class Details(Struct):
+            until: str
+
+    class Shop(Service, name="shop", public=True):
+        @rpc(raises=[Late, Closed])
+        async def buy(self, item: str) -> int:
+            return len(item)
+
+    document = Shop.contract().document
+    assert sorted(document["schemas"]) == ["BuyRequest", "Closed.Details", "Late.Details"]
+    faults = [each["details"] for each in document["methods"][0]["faults"]]
+    assert faults == [{"$ref": "#/schemas/Closed.Details"}, {"$ref": "#/schemas/Late.Details"}]
+    assert __name__ not in json.dumps(document)
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])

@@ -16,7 +16,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,7 +88,7 @@ class Contract:
     @functools.cached_property
     def schemas(self) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
         """JSON Schema of each of `types`, by type, and of what these refer to, by name (`#/schemas/NAME`)."""
-        made, named = msgspec.json.schema_components(self.types, schema_hook=schema_hook, ref_template=REF)
+        made, named = _endings(*msgspec.json.schema_components(self.types, schema_hook=schema_hook, ref_template=REF))
         lifted = {name: _lift(schema, named) for name, schema in list(named.items())}
         return {kind: _lift(schema, named) for kind, schema in zip(self.types, made, strict=True)}, {**named, **lifted}
 
@@ -251,6 +251,33 @@ def _subscription(each: Subscription, schemas: Mapping[Any, Any]) -> dict[str, A
         "dead_letter": told.dead_letter,
         **({"description": each.description} if each.description else {}),
     }
+
+
+def _endings(made: Iterable[Any], named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The same with the shortest names that tell types apart, for msgspec names those that share one by their modules.
+
+    Where a class is written is no promise: the `Details` of two faults are `SoldOut.Details` and `Closed.Details`.
+    """
+    names = {name: _ending(name, named) for name in named if "." in name}
+    references = {REF.format(name=old): REF.format(name=new) for old, new in names.items()}
+
+    def renamed(schema: Any) -> Any:
+        if isinstance(schema, dict):
+            return {key: renamed(each) for key, each in schema.items()}
+        if isinstance(schema, list):
+            return [renamed(each) for each in schema]
+        return references.get(schema, schema) if isinstance(schema, str) else schema
+
+    return [renamed(each) for each in made], {names.get(name, name): renamed(each) for name, each in named.items()}
+
+
+def _ending(name: str, named: Iterable[str]) -> str:
+    parts = name.split(".")
+    for count in range(2, len(parts)):
+        ending = "." + ".".join(parts[-count:])
+        if not any(each != name and each.endswith(ending) for each in named):
+            return ending[1:]
+    return name
 
 
 def _lift(schema: Any, named: dict[str, Any]) -> Any:
