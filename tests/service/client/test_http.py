@@ -189,21 +189,21 @@ async def test_a_full_pool_is_told():
         await client.aclose()
 
 
-async def test_many_callers_wait_outside_the_pool():
-    """Calls beyond the connections allowed take their turn outside the pool, and one that leaves takes no place along."""
+async def test_many_callers_wait_their_turn():
+    """Calls beyond the connections allowed wait their turn, and one that leaves takes no place."""
     service = Slow()
     async with over_http(service) as server:
         client = Client(Slow, address=server.url, policy=ClientPolicy(max_connections=2))
         calls = [asyncio.create_task(client.stub.get(str(number))) for number in range(20)]
         await service.begun.wait()
-        pool = client.peers.members[0].wire._transport._pool
-        assert len(pool._requests) <= 2
+        pool = client.peers.members[0].wire._pool
+        assert len(pool._busy) <= 2
         calls[10].cancel()
         service.go.set()
         found = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(found.pop(10), asyncio.CancelledError)
         assert [each.id for each in found] == [str(each) for each in range(20) if each != 10]
-        assert client.peers.members[0].wire._places._free._value == 2
+        assert (len(pool._busy), len(pool._idle), pool._free._value) == (0, 2, 2)
         await client.aclose()
 
 

@@ -49,7 +49,7 @@ class ClientPolicy:
     hung_after: float = 1.0
     validate: bool = True
     max_connections: int = 64
-    max_idle: int = 16
+    max_idle: int = 64
     idle_time: float = 15.0
     pool_timeout: float = 5.0
     connect_timeout: float = 2.0

@@ -6,11 +6,11 @@ Connections are kept alive and bounded; HTTP/2 when the policy says so. A stream
 the answers are read: conversations need the WebSocket or gRPC. Needs the extra `http`.
 """
 
-import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -20,6 +20,7 @@ from headgate.kit.resilience.transport import retry_after_of
 from headgate.service.client.errors import BadAnswer, ConnectionLost, Unreachable
 from headgate.service.client.options import ClientPolicy
 from headgate.service.client.wires import Outgoing
+from headgate.service.client.wires.pool import Pool, exhausted
 from headgate.service.codecs import END, ERROR, FRAMES, LINES, MSGPACK, NEXT, UNDECODABLE, Codec, codec_of, stream_of
 from headgate.service.codecs.codec import Decode
 from headgate.service.faults import fault_of
@@ -33,39 +34,6 @@ _NO_CONTENT: Final = 204
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
-class Places:
-    """As many calls at a time as there may be connections, 0 for any number; the others wait `patience` seconds.
-
-    They wait here, in their order, and not in the pool of connections, in which each that waits is looked at for each
-    call that ends: a thousand callers would keep it from doing anything else. Raises ResourceExhausted.
-    """
-
-    __slots__ = ("_free", "_patience")
-
-    def __init__(self, most: int, patience: float) -> None:
-        self._free = asyncio.Semaphore(most) if most else None
-        self._patience = patience
-
-    async def __aenter__(self) -> None:
-        free = self._free
-        if free is None:
-            return
-        if not free.locked():
-            await free.acquire()
-            return
-        try:
-            async with asyncio.timeout(self._patience) as limit:
-                await free.acquire()
-        except TimeoutError as error:
-            if limit.expired():
-                raise _exhausted(f"none came free within {self._patience:g} s") from error
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._free is not None:
-            self._free.release()
-
-
 class HttpWire:
     """See the module. `tls` replaces the default verification of certificates. Raises InvalidArgument."""
 
@@ -76,29 +44,33 @@ class HttpWire:
         self._streams = FRAMES if codec is MSGPACK else LINES
         self._most = policy.max_message
         self._timeout = {"connect": policy.connect_timeout, "pool": policy.pool_timeout, "read": None, "write": None}
-        # Over HTTP/2 calls share a connection.
-        self._places = Places(0 if policy.http2 else policy.max_connections, policy.pool_timeout)
         self._urls: dict[str, httpx.URL] = {}
         self._decoders: dict[str, Decode] = {}
         self._fixed = [(b"host", self._url.netloc), (b"user-agent", b"headgate")]
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=tls or _tls(self._url),
-            trust_env=False,
-            http2=policy.http2,
-            limits=httpx.Limits(
-                max_connections=policy.max_connections,
-                max_keepalive_connections=policy.max_idle,
-                keepalive_expiry=policy.idle_time,
+        most = policy.max_connections if policy.http2 else 1
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=policy.idle_time)
+        self._pool = Pool(
+            partial(
+                httpx.AsyncHTTPTransport,
+                verify=tls or _tls(self._url),
+                trust_env=False,
+                http2=policy.http2,
+                limits=limits,
             ),
+            most=policy.max_connections,
+            most_idle=policy.max_idle,
+            idle_time=policy.idle_time,
+            patience=policy.pool_timeout,
+            shared=policy.http2,
         )
 
     async def unary(self, out: Outgoing, request: Any) -> Any:
         """The answer to one request."""
         media_type = self._codec.media_type.encode()
         content = self._codec.encode(request)
-        async with self._places:
+        async with self._pool.connection() as transport:
             headers = [*self._headers(out), (b"content-type", media_type), (b"accept", media_type)]
-            response = await self._send(out, headers, content)
+            response = await self._send(transport, out, headers, content)
             try:
                 body = await self._body(response)
             finally:
@@ -111,9 +83,9 @@ class HttpWire:
         sent = self._streams.media_type if kind.streams_in else self._codec.media_type
         wanted = self._streams.media_type if kind.streams_out else self._codec.media_type
         content = self._sending(request) if kind.streams_in else self._codec.encode(request)
-        async with self._places:
+        async with self._pool.connection() as transport:
             headers = [*self._headers(out), (b"content-type", sent.encode()), (b"accept", wanted.encode())]
-            response = await self._send(out, headers, content)
+            response = await self._send(transport, out, headers, content)
             try:
                 if response.status_code >= _FAILED or not kind.streams_out:
                     yield self._read(out.method, response, await self._body(response))
@@ -126,7 +98,7 @@ class HttpWire:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._transport.aclose()
+        await self._pool.aclose()
 
     def _headers(self, out: Outgoing) -> list[tuple[bytes, bytes]]:
         headers = [*self._fixed, *((name.encode(), value.encode()) for name, value in out.headers.items())]
@@ -136,14 +108,18 @@ class HttpWire:
         return headers
 
     async def _send(
-        self, out: Outgoing, headers: list[tuple[bytes, bytes]], content: bytes | AsyncIterator[bytes]
+        self,
+        transport: httpx.AsyncHTTPTransport,
+        out: Outgoing,
+        headers: list[tuple[bytes, bytes]],
+        content: bytes | AsyncIterator[bytes],
     ) -> httpx.Response:
         url = self._urls.get(out.path)
         if url is None:
             url = self._urls[out.path] = self._url.copy_with(raw_path=self._prefix + out.path.encode())
         request = httpx.Request("POST", url, headers=headers, content=content, extensions={"timeout": self._timeout})
         try:
-            return await self._transport.handle_async_request(request)
+            return await transport.handle_async_request(request)
         except httpx.TransportError as error:
             raise self._broken(error) from error
 
@@ -211,17 +187,8 @@ class HttpWire:
         if isinstance(error, _NEVER_SENT):
             return Unreachable("the service cannot be reached", internal=where)
         if isinstance(error, httpx.PoolTimeout):
-            return _exhausted(where)
+            return exhausted(where)
         return ConnectionLost("the connection broke before the answer was whole", internal=where)
-
-
-def _exhausted(internal: str) -> ResourceExhausted:
-    return ResourceExhausted(
-        "too many calls wait for a connection",
-        code="connections_exhausted",
-        hint="allow more with max_connections, or call less at a time",
-        internal=internal,
-    )
 
 
 def _base(address: str) -> httpx.URL:
