@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from headgate.cli.failures import Failure
+from headgate.cli.failures import UNREACHABLE, Failure
 from headgate.cli.options import Options
 from headgate.cli.output import show, text
 
@@ -62,6 +62,10 @@ async def _once(url: str, names: tuple[str, ...], options: Options, health: bool
         snapshots = await asyncio.gather(*(registry.get(name) for name in wanted))
     told = [each for snapshot in snapshots for each in await _told(snapshot, health)]
     for snapshot in snapshots:
+        if snapshot.stale and not snapshot.generation:
+            raise Failure(
+                f"{snapshot.service}: the registry could not be asked ({snapshot.reason})", exit_code=UNREACHABLE
+            )
         if snapshot.stale:
             click.echo(f"{snapshot.service}: the registry could not be asked ({snapshot.reason})", err=True)
     show(options, told, _COLUMNS, map(_row, told), empty="no service is known")
