@@ -59,6 +59,7 @@ Every error the API answers with is a problem document (RFC 9457, `application/p
 | `request_id` | finds the request in the log; also in the header `X-Request-ID` |
 | `hint` | what to do next, when there is something to say |
 | `errors` | for refused input: `pointer` (RFC 6901, into the document sent), `message`, `hint` |
+| `refused` | `true` when none of it was done and the same may be sent again, whatever it changes |
 
 ## Kinds
 
