@@ -19,7 +19,7 @@ serves that call cancels it and answers nothing. Reply subjects are nobody's to 
 When it drains it unsubscribes, finishes what came before that, and answers what is left when the time of grace is up.
 
     DeadlineExceeded
-    └── deadline_exceeded
+    └── request_timeout
     ResourceExhausted
     └── body_too_large     larger than `max_message`; a message of a stream is message_too_large
     Unavailable
@@ -314,7 +314,7 @@ def _asked(call: Call) -> float | None:
 
 
 def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("the time ran out", code="deadline_exceeded", hint="allow more time")
+    return DeadlineExceeded("the time ran out", code="request_timeout", hint="allow more time")
 
 
 def _stopping(*, begun: bool = True) -> Unavailable:

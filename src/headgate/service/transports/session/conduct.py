@@ -9,7 +9,7 @@ for its caller; what is no fault is logged, and its caller learns that something
     NotFound
     └── unknown_method       nothing is called so here
     DeadlineExceeded
-    └── deadline_exceeded
+    └── request_timeout
 """
 
 import asyncio
@@ -241,7 +241,7 @@ async def _within(limit: float | None, work: Any) -> Any:
     except TimeoutError as error:
         if not timer.expired():
             raise
-        raise DeadlineExceeded("the time ran out", code="deadline_exceeded", hint="allow more time") from error
+        raise DeadlineExceeded("the time ran out", code="request_timeout", hint="allow more time") from error
 
 
 def seconds_of(milliseconds: int | None) -> float | None:
