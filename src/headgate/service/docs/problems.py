@@ -28,6 +28,7 @@ PROBLEM: Final[Mapping[str, Any]] = {
         "request_id": {"type": "string", "description": "The id under which logs speak of the call."},
         "hint": {"type": "string", "description": "What to do about it."},
         "retry_after": {"type": "number", "minimum": 0, "description": "Seconds after which to try again."},
+        "refused": {"type": "boolean", "description": "None of it was done: the same may be sent again."},
         "errors": {
             "type": "array",
             "items": {
