@@ -2,6 +2,7 @@
 
 import asyncio
 
+import grpc
 import pytest
 
 from headgate.kit.controls.faults import (
@@ -13,7 +14,7 @@ from headgate.kit.controls.faults import (
 )
 from headgate.kit.controls.retry import RetryPolicy
 from headgate.service import AUTHENTICATED, Service, rpc
-from headgate.service.client import Client, ClientPolicy, Unreachable
+from headgate.service.client import Client, ClientPolicy, ConnectionLost, Unreachable
 from headgate.service.middleware import bulkhead
 from tests.service.client.served import Slow, over, until
 from tests.service.shop import NewOrder, Order, Orders, OutOfStock
@@ -207,6 +208,27 @@ async def test_nobody_listening_is_told(address, codec):
     async with Client(Orders, address=address, codec=codec, policy=policy) as orders:
         with pytest.raises(Unreachable):
             await orders.get("7")
+
+
+async def test_a_call_that_a_server_of_grpc_drops_is_a_lost_connection():
+    """What gRPC itself makes of a call that waits as its server ends, cancelled without a word, is no wish of ours."""
+
+    async def drop(_requests, context):
+        await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+
+    server = grpc.aio.server()
+    path = Orders.contract().path(Orders.contract().methods["Get"])
+    handlers = {"Get": grpc.stream_unary_rpc_method_handler(drop)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(path.split("/")[1], handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    policy = ClientPolicy(retry=RetryPolicy(attempts=1))
+    try:
+        async with Client(Orders, address=f"grpc://127.0.0.1:{port}", policy=policy) as orders:
+            with pytest.raises(ConnectionLost):
+                await orders.get("7")
+    finally:
+        await server.stop(None)
 
 
 @pytest.mark.parametrize("wire", ["local", "http", "grpc", "socket", "nats"])

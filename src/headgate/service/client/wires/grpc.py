@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from headgate.service.lock import Lock
 
 _NEVER_SENT: Final = ("failed to connect to all addresses", "DNS resolution failed", "name resolver")
+_RESET: Final = "CANCELLED"
+"""All that gRPC says of a call whose stream the other side let go, as a server does that ends before it began it."""
 _STILL_WRITING: Final = "Internal error from Core"
 _MOMENT: Final = 0.005
 _MOMENTS: Final = 100
@@ -212,6 +214,8 @@ def _fault(error: grpc.RpcError, method: Method) -> Fault:
         made = Unreachable if any(sign in found.message for sign in _NEVER_SENT) else ConnectionLost
         said = "the service cannot be reached" if made is Unreachable else "the connection broke"
         return made(said, internal=f"{found.message} {found.internal}"[:300])
+    if found.kind == "CANCELLED" and found.message == _RESET:
+        return ConnectionLost("the service ended the call", internal="its stream was reset")
     if found.kind == "DEADLINE_EXCEEDED":
         return OutOfTime("the time for this call is up", hint="allow more time, or ask for less")
     return found
