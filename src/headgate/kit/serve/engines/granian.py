@@ -177,7 +177,7 @@ class _Worker:
             scope[side] = (host, int(port))
         if scope["type"] != "websocket":
             if scope["type"] == "http" and has_body(scope):
-                await Rest(protocol.receive, protocol.send, over_http2=True).run(self._app, scope)
+                await Rest(protocol.receive, protocol.send, eager=True).run(self._app, scope)
             else:
                 await self._app(scope, protocol.receive, protocol.send)
             return

@@ -143,7 +143,7 @@ class _Connection:
         if size > self._head_bytes:  # h11 counts only what arrives in pieces
             await _refuse_head(scope, send)
         elif scope["type"] == "http" and has_body(scope):
-            await Rest(receive, send, over_http2=False).run(self._app, scope)
+            await Rest(receive, send, eager=False).run(self._app, scope)
         else:
             await self._app(scope, receive, send)
 

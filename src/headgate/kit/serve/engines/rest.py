@@ -1,11 +1,12 @@
 """What an application leaves of a request's body: read to its end, for servers that would cut the client off.
 
-    await Rest(receive, send, over_http2=False).run(app, scope)
+    await Rest(receive, send, eager=False).run(app, scope)
 
 Some servers close the connection, or block it, when an answer is over before the body is. A client that still sends
 then sees a reset connection in place of the answer. The answer's last message therefore waits, up to `PATIENCE`
 seconds, until the client has sent all; what the answer says goes out before. Over HTTP/2 it need not, where the server
-goes on with the connection (`over_http2` False).
+goes on with the connection (`eager` False). An eager server takes an answer for over as soon as it has the length that
+it said: one that begins so early goes out in chunks over HTTP/1.1.
 """
 
 import asyncio
@@ -29,18 +30,20 @@ def has_body(scope: Scope) -> bool:
 class Rest:
     """One request. See the module."""
 
-    __slots__ = ("_complete", "_reading", "_receive", "_send", "_waits")
+    __slots__ = ("_chunked", "_complete", "_eager", "_reading", "_receive", "_send", "_waits")
 
-    def __init__(self, receive: Receive, send: Send, *, over_http2: bool) -> None:
+    def __init__(self, receive: Receive, send: Send, *, eager: bool) -> None:
         self._receive = receive
         self._send = send
         self._complete = False
-        self._waits = over_http2
+        self._eager = eager
+        self._waits = self._chunked = False
         self._reading: asyncio.Task[None] | None = None
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Serve it."""
-        self._waits = self._waits or scope["http_version"] < "2"
+        version = scope["http_version"]
+        self._waits, self._chunked = self._eager or version < "2", self._eager and version == "1.1"
         try:
             await app(scope, self._read, self._write)
         finally:
@@ -54,6 +57,9 @@ class Rest:
         return message
 
     async def _write(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self._chunked and not self._complete:
+            headers = [each for each in message.get("headers", ()) if each[0].lower() != b"content-length"]
+            message = {**message, "headers": headers}
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if last and not self._complete and self._reading is None:
             self._reading = asyncio.create_task(self._discard())
