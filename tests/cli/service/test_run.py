@@ -39,8 +39,12 @@ def test_order(shared):
 
 def test_services_are_found(there, headgate):
     """What runs is in the registry of the directory, with versions, wires, health and contracts."""
-    found = {each["service"]: each for each in json_of(headgate("-o", "json", "services"))}
-    assert set(found) == {"hello", "hello-worker"}
+    deadline = time.monotonic() + PATIENCE  # who is ready tells the registry next
+    while set(found := {each["service"]: each for each in json_of(headgate("-o", "json", "services"))}) != {
+        "hello",
+        "hello-worker",
+    }:
+        assert time.monotonic() < deadline, found
     assert found["hello"]["health"] == "ready"
     assert {"http", "grpc", "socket"} <= set(found["hello"]["endpoints"])
     assert found["hello"]["contract"].startswith("sha256:")
