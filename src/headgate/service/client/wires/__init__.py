@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from headgate.service.method import Method
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """One attempt at a call. `until` is when its time is up, on the event loop's clock."""
 

@@ -91,11 +91,11 @@ class NatsClient:
         connection = self._connection if self._connection is not None else await self._connected()
         data = self._codec.encode(request)
         token = self._token()
-        left = out.left()
-        lines = self._lines(out, None if left is None else max(1, round(left * 1_000)))
-        future: Waiting = asyncio.get_running_loop().create_future()
+        loop, until = asyncio.get_running_loop(), out.until
+        lines = self._lines(out, None if until is None else max(1, round((until - loop.time()) * 1_000)))
+        future: Waiting = loop.create_future()
         self._waiting[token] = future
-        moment = None if left is None else self._deadlines.add(future, left)
+        moment = None if until is None else self._deadlines.add(future, until)
         try:
             connection.post(self._subject(out), data, reply=f"{self._prefix}.{token}", headers=lines)
             data, head = await future

@@ -27,6 +27,7 @@ import structlog
 from nats import errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from headgate.kit.controls.faults import ResourceExhausted, Unavailable
@@ -34,6 +35,8 @@ from headgate.service.client.errors import Unreachable
 
 _PREFIX: Final = b"NATS/1.0"
 _LONGEST_LINE: Final = 4_096
+_ROOM: Final = 65_536
+"""Bytes that may wait for the socket before more is not handed to it: asyncio's own mark."""
 _WITH_STATUS: Final = re.compile(rb"NATS/1\.0 ?(\d{3})?")
 NO_RESPONDERS: Final = 503
 _log = structlog.get_logger("headgate.nats")
@@ -214,6 +217,11 @@ class Connection(Client):
         self._ticking = False
         if not self._pending:
             return
+        transport = self._transport
+        if self._status == self.CONNECTED and isinstance(transport, TcpTransport) and _has_room(transport):
+            pending, self._pending, self._pending_data_size = self._pending, [], 0
+            transport.writelines(pending)  # type: ignore[no-untyped-call,unused-ignore]
+            return
         queue = self._flush_queue
         if queue is not None and queue.empty() and self.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())
@@ -237,6 +245,12 @@ class Connection(Client):
         if not self.is_closed:
             await self.close()
         self.ended.set()
+
+
+def _has_room(transport: TcpTransport) -> bool:
+    """Whether the socket takes what is sent, so that nats-py's task need not wait for it."""
+    writer = transport._io_writer  # noqa: SLF001
+    return writer is not None and writer.transport.get_write_buffer_size() <= _ROOM
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The times of many calls with few timers: those that end within the same moment share one.
 
 deadlines = Deadlines()
-moment = deadlines.add(future, 10.0)
+moment = deadlines.add(future, loop.time() + 10.0)
 ...
 deadlines.forget(future, moment)
 
@@ -33,13 +33,13 @@ class Deadlines:
     def __init__(self) -> None:
         self._moments: dict[int, _Together] = {}
 
-    def add(self, future: "asyncio.Future[Any]", seconds: float) -> int:
-        """Let the future fail with OutOfTime after `seconds`. Returns what `forget` wants to know."""
-        loop = asyncio.get_running_loop()
-        moment = int((loop.time() + seconds) / MOMENT) + 1
+    def add(self, future: "asyncio.Future[Any]", until: float) -> int:
+        """Let the future fail with OutOfTime at a time on its loop's clock. Returns what `forget` wants to know."""
+        moment = int(until / MOMENT) + 1
         together = self._moments.get(moment)
         if together is None:
-            together = self._moments[moment] = _Together(loop.call_at(moment * MOMENT, self._over, moment))
+            timer = future.get_loop().call_at(moment * MOMENT, self._over, moment)
+            together = self._moments[moment] = _Together(timer)
         together.futures.add(future)
         return moment
 

@@ -46,7 +46,7 @@ from headgate.service.transports.nats.calls import Calls, Running
 from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect, headers_of
 from headgate.service.transports.nats.discovery import Discovery, Tally
 from headgate.service.transports.nats.streams import CANCEL, FRAMES, Streams
-from headgate.service.transports.session.conduct import Conduct, Route, possible, seconds_of
+from headgate.service.transports.session.conduct import Conduct, Route, possible
 from headgate.service.transports.session.machine import body_too_large
 
 TIMEOUT: Final = b"x-request-timeout-ms"
@@ -310,7 +310,7 @@ def _asked(call: Call) -> float | None:
     value = call.headers.get(TIMEOUT)
     if value is None:
         return None
-    return seconds_of(int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else 0)
+    return int(value) / 1_000 if value.isdigit() and len(value) <= _MOST_DIGITS else 0.0
 
 
 def _late() -> DeadlineExceeded:
