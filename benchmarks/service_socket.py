@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 from benchmarks.report import at_least, observed, publish
@@ -95,26 +96,30 @@ async def drive(ports: dict[str, int]) -> None:
     from websockets.asyncio.client import connect
 
     loads = {}
-    for which, port in ports.items():
-        socket = await connect(
-            f"ws://127.0.0.1:{port}/rpc",
-            subprotocols=["headgate.v1+json"] if which == "calls" else None,  # type: ignore[list-item]
-            compression=None,
-        )
-        loads[which] = Load(socket)
-    contract = Orders.contract()
-    method = contract.methods["Place"]
-    typed, out = SocketClient(f"ws://127.0.0.1:{ports['calls']}/rpc", MSGPACK), Outgoing(method, "/orders.Orders/Place")
-    rates: dict[str, list[float]] = {which: [] for which in (*loads, "typed")}
-    for number in range(ROUNDS + WARM):
-        for which, load in loads.items():
-            found = await load.rate(CALLS)
+    rates: dict[str, list[float]] = {which: [] for which in (*ports, "typed")}
+    async with AsyncExitStack() as stack:
+        for which, port in ports.items():
+            socket = await stack.enter_async_context(
+                connect(
+                    f"ws://127.0.0.1:{port}/rpc",
+                    subprotocols=["headgate.v1+json"] if which == "calls" else None,  # type: ignore[list-item]
+                    compression=None,
+                )
+            )
+            loads[which] = Load(socket)
+        contract = Orders.contract()
+        typed = SocketClient(f"ws://127.0.0.1:{ports['calls']}/rpc", MSGPACK)
+        stack.push_async_callback(typed.aclose)
+        out = Outgoing(contract.methods["Place"], "/orders.Orders/Place")
+        for number in range(ROUNDS + WARM):
+            for which, load in loads.items():
+                found = await load.rate(CALLS)
+                if number >= WARM:
+                    rates[which].append(found)
+            began = time.perf_counter()
+            await asyncio.gather(*(_some(typed, out) for _ in range(IN_FLIGHT)))
             if number >= WARM:
-                rates[which].append(found)
-        began = time.perf_counter()
-        await asyncio.gather(*(_some(typed, out) for _ in range(IN_FLIGHT)))
-        if number >= WARM:
-            rates["typed"].append(CALLS / (time.perf_counter() - began))
+                rates["typed"].append(CALLS / (time.perf_counter() - began))
     print(json.dumps(rates))
 
 
