@@ -26,14 +26,14 @@ that raises `Rejected` is not asked again. Dead letters go to those alone whose 
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from headgate.kit.controls.faults import InvalidArgument, Unavailable
 from headgate.kit.current import current_call
 from headgate.service.codecs import JSON, UNDECODABLE, Codec, codec_of, refused
-from headgate.service.topic import Topic, check_subject
+from headgate.service.topic import Topic, check_pattern, check_subject
 from headgate.service.types import convert
 
 CONTENT_TYPE: Final = "content-type"
@@ -191,6 +191,48 @@ class Broker(Protocol):
 
     async def aclose(self) -> None:
         """Let go of everything; what is under way is cancelled."""
+
+
+SubscriptionT = TypeVar("SubscriptionT", bound=Subscription)
+
+
+class Subscribing(Generic[SubscriptionT]):
+    """What brokers do alike: they hold subscriptions to their terms, and drain them. One makes its own in `_begin`."""
+
+    def __init__(self) -> None:
+        self._subscriptions: list[SubscriptionT] = []
+
+    async def subscribe(
+        self,
+        pattern: str,
+        handler: Handler,
+        *,
+        group: str = "",
+        retries: int = 0,
+        backoff: float = 1.0,
+        dead_letter: bool = False,
+        concurrency: int = 16,
+        window: float = 300.0,
+    ) -> SubscriptionT:
+        """See `Broker`. Returns when events come."""
+        terms = Terms(check_pattern(pattern), group, retries, backoff, dead_letter, concurrency, window)
+        subscription = await self._begin(terms, handler)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def _begin(self, terms: Terms, handler: Handler) -> SubscriptionT:
+        """A subscription that has begun."""
+        raise NotImplementedError
+
+    async def drain(self, grace: float = 10.0) -> None:
+        """Drain all subscriptions."""
+        for each in list(self._subscriptions):
+            await each.drain(grace)
+
+    def leave(self, subscription: SubscriptionT) -> None:
+        """A subscription ends."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
 
 
 def outgoing(

@@ -18,6 +18,8 @@ from headgate.service.broker.base import (
     Capabilities,
     Delivery,
     Handler,
+    Subscribing,
+    SubscriptionT,
     Terms,
     dead_letter,
     not_started,
@@ -25,7 +27,7 @@ from headgate.service.broker.base import (
 )
 from headgate.service.broker.handing import Handing
 from headgate.service.codecs import JSON, Codec
-from headgate.service.topic import Topic, check_pattern
+from headgate.service.topic import Topic
 from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect, header_lines
 
 CAPABILITIES: Final = Capabilities(durable=False, redelivers=False, back_pressure=False, deduplicates=False)
@@ -37,7 +39,36 @@ def text_headers(message: Message) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode(errors="replace") for name, value in message.headers}
 
 
-class NatsBroker:
+class Connected(Subscribing[SubscriptionT]):
+    """Brokers on a connection to NATS."""
+
+    def __init__(self, to: Connecting) -> None:
+        super().__init__()
+        self._to = to
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """Raises Unavailable (`not_started`)."""
+        if self._connection is None:
+            raise not_started()
+        return self._connection
+
+    async def drain(self, grace: float = 10.0) -> None:
+        """Drain all subscriptions; what they published and acknowledged is on its way when this returns."""
+        await super().drain(grace)
+        if self._connection is not None and self._connection.is_connected:
+            await self._connection.flush()
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await super().drain(0.0)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+
+
+class NatsBroker(Connected["_Listening"]):
     """See the module. `options` are those of nats-py's `connect`; `most_waiting` events wait for each subscription."""
 
     capabilities = CAPABILITIES
@@ -52,18 +83,9 @@ class NatsBroker:
         connect_timeout: float = 5.0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(Connecting(url, "headgate broker", connect_timeout, options=options))
         self._codec = codec
-        self._to = Connecting(url, "headgate broker", connect_timeout, options=options)
         self._most_waiting = most_waiting
-        self._connection: Connection | None = None
-        self._subscriptions: list[_Listening] = []
-
-    @property
-    def connection(self) -> Connection:
-        """Raises Unavailable (`not_started`)."""
-        if self._connection is None:
-            raise not_started()
-        return self._connection
 
     async def start(self) -> None:
         """Connect. Raises Unreachable."""
@@ -78,44 +100,10 @@ class NatsBroker:
         self.connection.post(subject, data, headers=header_lines(sent))
         await self.connection.congested()
 
-    async def subscribe(
-        self,
-        pattern: str,
-        handler: Handler,
-        *,
-        group: str = "",
-        retries: int = 0,
-        backoff: float = 1.0,
-        dead_letter: bool = False,
-        concurrency: int = 16,
-        window: float = 300.0,
-    ) -> "_Listening":
-        """See `Broker`. Returns when the server knows of it."""
-        terms = Terms(check_pattern(pattern), group, retries, backoff, dead_letter, concurrency, window)
+    async def _begin(self, terms: Terms, handler: Handler) -> "_Listening":
         listening = _Listening(self, terms, handler, self._most_waiting)
         await listening.start()
-        self._subscriptions.append(listening)
         return listening
-
-    async def drain(self, grace: float = 10.0) -> None:
-        """Drain all subscriptions, then send what they published."""
-        for each in list(self._subscriptions):
-            await each.drain(grace)
-        if self._connection is not None and self._connection.is_connected:
-            await self._connection.flush()
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        for each in list(self._subscriptions):
-            await each.drain(0.0)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
-
-    def leave(self, listening: "_Listening") -> None:
-        """A subscription ends."""
-        if listening in self._subscriptions:
-            self._subscriptions.remove(listening)
 
     async def dead(self, delivery: Delivery, reason: str) -> None:
         """Publish a dead letter."""

@@ -34,10 +34,11 @@ from headgate.service.broker.base import (
     not_started,
     outgoing,
 )
+from headgate.service.broker.core import Connected
 from headgate.service.broker.pulling import Pulling
 from headgate.service.codecs import JSON, Codec
 from headgate.service.topic import Topic, check_pattern, matches
-from headgate.service.transports.nats.connection import Connecting, Connection, connect
+from headgate.service.transports.nats.connection import Connecting, connect
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
@@ -50,7 +51,7 @@ _NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 Retention = Literal["limits", "workqueue"]
 
 
-class JetStreamBroker:
+class JetStreamBroker(Connected[Pulling]):
     """See the module. Times are in seconds; `max_age` 0 keeps events for ever, `max_bytes` 0 without limit.
 
     `options` are those of nats-py's `connect`.
@@ -77,6 +78,7 @@ class JetStreamBroker:
     ) -> None:
         if not stream or not set(stream) <= _NAME:
             raise InvalidArgument(f"'{stream[:100]}' is no name of a stream", code="invalid_stream")
+        super().__init__(Connecting(url, "headgate broker", timeout, options=options))
         self.stream = stream
         self.subjects = tuple(check_pattern(each) for each in subjects)
         self.retention: Retention = retention
@@ -84,17 +86,7 @@ class JetStreamBroker:
         self._limits = (max_age, max_bytes, replicas, duplicates)
         self._codec = codec
         self._timeout = timeout
-        self._to = Connecting(url, "headgate broker", timeout, options=options)
-        self._connection: Connection | None = None
         self._js: JetStreamContext | None = None
-        self._subscriptions: list[Pulling] = []
-
-    @property
-    def connection(self) -> Connection:
-        """Raises Unavailable (`not_started`)."""
-        if self._connection is None:
-            raise not_started()
-        return self._connection
 
     @property
     def js(self) -> "JetStreamContext":
@@ -122,50 +114,21 @@ class JetStreamBroker:
         subject, data, sent = outgoing(topic, event, headers, key, self._codec)
         await self._store(subject, data, sent)
 
-    async def subscribe(
-        self,
-        pattern: str,
-        handler: Handler,
-        *,
-        group: str = "",
-        retries: int = 0,
-        backoff: float = 1.0,
-        dead_letter: bool = False,
-        concurrency: int = 16,
-        window: float = 300.0,
-    ) -> "Pulling":
-        """See `Broker`. Returns when there is a consumer."""
-        terms = Terms(check_pattern(pattern), group, retries, backoff, dead_letter, concurrency, window)
-        if self.retention == "workqueue" and pattern.endswith(">"):
+    async def _begin(self, terms: Terms, handler: Handler) -> "Pulling":
+        if self.retention == "workqueue" and terms.pattern.endswith(">"):
             raise InvalidArgument(
-                f"'{pattern}' would take the dead letters out of a work queue",
+                f"'{terms.pattern}' would take the dead letters out of a work queue",
                 code="invalid_subscription",
                 hint="use '*' for each word",
             )
         pulling = Pulling(self, terms, handler)
         await pulling.start()
-        self._subscriptions.append(pulling)
         return pulling
-
-    async def drain(self, grace: float = 10.0) -> None:
-        """Drain all subscriptions; what they acknowledged is on its way when this returns."""
-        for each in list(self._subscriptions):
-            await each.drain(grace)
-        if self._connection is not None and self._connection.is_connected:
-            await self._connection.flush()
 
     async def aclose(self) -> None:
         """Let go of the connection."""
-        for each in list(self._subscriptions):
-            await each.drain(0.0)
-        connection, self._connection, self._js = self._connection, None, None
-        if connection is not None:
-            await connection.aclose()
-
-    def leave(self, pulling: "Pulling") -> None:
-        """A subscription ends."""
-        if pulling in self._subscriptions:
-            self._subscriptions.remove(pulling)
+        await super().aclose()
+        self._js = None
 
     async def dead(self, delivery: Delivery, reason: str) -> None:
         """Store a dead letter."""

@@ -15,6 +15,7 @@ from headgate.service.broker.base import (
     Capabilities,
     Delivery,
     Handler,
+    Subscribing,
     Terms,
     dead_letter,
     not_started,
@@ -22,21 +23,21 @@ from headgate.service.broker.base import (
 )
 from headgate.service.broker.handing import Handing
 from headgate.service.codecs import JSON, Codec
-from headgate.service.topic import Topic, check_pattern, matches
+from headgate.service.topic import Topic, matches
 
 CAPABILITIES: Final = Capabilities(durable=False, redelivers=False, back_pressure=True, deduplicates=False)
 
 
-class MemoryBroker:
+class MemoryBroker(Subscribing["_Member"]):
     """See the module. `most_waiting` events wait for each subscription."""
 
     capabilities = CAPABILITIES
     protocol: Any = "local"
 
     def __init__(self, *, codec: Codec = JSON, most_waiting: int = 1_024) -> None:
+        super().__init__()
         self._codec = codec
         self._most_waiting = most_waiting
-        self._subscriptions: list[_Member] = []
         self._started = False
         self._turns = count()
 
@@ -53,41 +54,15 @@ class MemoryBroker:
         subject, data, sent = outgoing(topic, event, headers, key, self._codec)
         await self._spread(subject, data, sent)
 
-    async def subscribe(
-        self,
-        pattern: str,
-        handler: Handler,
-        *,
-        group: str = "",
-        retries: int = 0,
-        backoff: float = 1.0,
-        dead_letter: bool = False,
-        concurrency: int = 16,
-        window: float = 300.0,
-    ) -> "_Member":
-        """See `Broker`."""
+    async def _begin(self, terms: Terms, handler: Handler) -> "_Member":
         if not self._started:
             raise not_started()
-        terms = Terms(check_pattern(pattern), group, retries, backoff, dead_letter, concurrency, window)
-        member = _Member(self, terms, handler, self._most_waiting)
-        self._subscriptions.append(member)
-        return member
-
-    async def drain(self, grace: float = 10.0) -> None:
-        """Drain all subscriptions."""
-        for each in list(self._subscriptions):
-            await each.drain(grace)
+        return _Member(self, terms, handler, self._most_waiting)
 
     async def aclose(self) -> None:
         """Forget everything."""
         self._started = False
-        for each in list(self._subscriptions):
-            await each.drain(0.0)
-
-    def leave(self, member: "_Member") -> None:
-        """A subscription ends."""
-        if member in self._subscriptions:
-            self._subscriptions.remove(member)
+        await self.drain(0.0)
 
     async def dead(self, delivery: Delivery, reason: str) -> None:
         """Publish a dead letter. Without waiting for room: it would wait for itself."""
