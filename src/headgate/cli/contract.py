@@ -1,20 +1,18 @@
 """`headgate contract`: what services promise, and whether they still keep what was promised."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headgate.cli.failures import FAILED, Failure
 from headgate.cli.options import Options
 from headgate.cli.output import show, text
+from headgate.cli.project import of_services
 
 if TYPE_CHECKING:
     from headgate.service.compare import Change
     from headgate.service.dev.target import Found
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 COLOURS = {"breaking": "red", "dangerous": "yellow", "safe": "green"}
 
@@ -27,18 +25,6 @@ def contract() -> None:
     """
 
 
-def _targets(command: F) -> F:
-    command = click.option(
-        "--directory",
-        "-d",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        default=Path(),
-        metavar="DIRECTORY",
-        help="The project or workspace; unless given, this directory.",
-    )(command)
-    return click.argument("targets", metavar="[MODULE:SERVICE]...", nargs=-1)(command)
-
-
 @contract.command(
     epilog="""\b
 Examples:
@@ -48,7 +34,7 @@ Examples:
 
 Exit codes: 0 kept, 1 not kept or never written down, 2 wrong usage."""
 )
-@_targets
+@of_services
 @click.option("--update", is_flag=True, help="Write the locks: this is what is released now.")
 @click.option("--allow-dangerous", is_flag=True, help="Dangerous changes are no failure.")
 @click.option("--allow-breaking", is_flag=True, help="Nor are breaking ones; with --update, for a new major version.")
@@ -92,7 +78,7 @@ def check(
 
 
 @contract.command("show", epilog="\b\nExample:\n  headgate -o yaml contract show orders.api:Orders")
-@_targets
+@of_services
 @click.pass_obj
 def show_(options: Options, targets: tuple[str, ...], directory: Path) -> None:
     """Show contracts: as tables, or whole with --output json or yaml."""

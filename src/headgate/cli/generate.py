@@ -1,31 +1,18 @@
 """`headgate generate`: code written into a project, and documents and clients made of contracts."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headgate.cli.failures import Failure
 from headgate.cli.options import Options
 from headgate.cli.output import text
+from headgate.cli.project import F, in_directory, of_services
 
 if TYPE_CHECKING:
     from headgate.service.dev.target import Found
     from headgate.service.generate.declare import Declaration
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _directory(command: F) -> F:
-    return click.option(
-        "--directory",
-        "-d",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        default=Path(),
-        metavar="DIRECTORY",
-        help="The project or workspace; unless given, this directory.",
-    )(command)
 
 
 def _out(command: F) -> F:
@@ -36,7 +23,7 @@ def _out(command: F) -> F:
         metavar="FILE",
         help="Where it is written; unless given, standard output.",
     )(command)
-    return click.argument("targets", metavar="[MODULE:SERVICE]...", nargs=-1)(_directory(command))
+    return of_services(command)
 
 
 @click.group()
@@ -49,7 +36,7 @@ def generate() -> None:
 
 @generate.command(epilog="\b\nExample:\n  headgate generate service payments")
 @click.argument("name")
-@_directory
+@in_directory
 def service(name: str, directory: Path) -> None:
     """Add a service to the project: a module, its test, and its place in the application."""
     from headgate.service.generate.edit import add_service
@@ -82,7 +69,7 @@ Examples:
 @click.option("--delete", metavar="PATH", default="", help="Bind it to DELETE.")
 @click.option("--public", is_flag=True, help="Everybody may call it.")
 @click.option("--summary", metavar="TEXT", default="", help="What it does, in one line.")
-@_directory
+@in_directory
 def method(directory: Path, service: str, **told: Any) -> None:
     """Add a method to a service's class, behind its last one; the rest of the file stays as it is.
 

@@ -67,10 +67,20 @@ async def test_messages_that_come_at_once_are_heard(url):
 
 async def test_what_is_relied_on_of_nats_py_is_there(connection):
     """The names of nats-py that are not public and that the connection uses: another release may have others."""
-    for name in ("_status", "_sid", "_subs", "_pending", "_pending_data_size", "_max_pending_size", "_max_payload"):
+    for name in (
+        "_status",
+        "_sid",
+        "_subs",
+        "_pending",
+        "_pending_data_size",
+        "_max_pending_size",
+        "_max_payload",
+        "_transport",
+    ):
         assert hasattr(connection, name), name
     for name in ("CONNECTED", "_flush_queue", "_ps", "_send_unsubscribe", "_remove_sub", "_process_msg"):
         assert hasattr(connection, name), name
+    assert hasattr(connection._transport, "_io_writer")
     for name in ("buf", "state", "parse"):
         assert hasattr(connection._ps, name), name
 
@@ -118,3 +128,35 @@ async def test_more_than_the_socket_takes_at_once_arrives_whole(url):
     assert heard == list(range(200))
     await one.aclose()
     await two.aclose()
+
+
+async def test_what_a_slow_server_does_not_take_waits_where_it_is_counted():
+    """A socket is handed no more than it has room for: the rest waits in sight of `congested`, and arrives at last."""
+    with nats_or_skip() as server:
+        sender, listener = await connect(Connecting(server.url)), await connect(Connecting(server.url))
+        heard: list[int] = []
+        done = asyncio.Event()
+
+        def receive(subject: bytes, reply: bytes, data: bytes, head: bytes) -> None:
+            heard.append(len(data))
+            if len(heard) == 40:
+                done.set()
+
+        await listener.receive("much", receive)
+        await listener.flush()
+        server.pause()
+        piece = b"x" * 500_000
+        for _ in range(40):
+            sender.post("much", piece)
+            await asyncio.sleep(0)  # a turn of the loop, in which what was posted leaves
+        room = sender._transport._io_writer.transport.get_write_buffer_size()
+        assert room <= 65_536 + 3 * len(piece)
+        assert sender._pending_data_size > 10 * len(piece)
+        waiting = asyncio.create_task(sender.congested())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        server.resume()
+        await asyncio.wait_for(asyncio.gather(waiting, done.wait()), 20)
+        assert heard == [len(piece)] * 40
+        await sender.aclose()
+        await listener.aclose()
