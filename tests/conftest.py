@@ -16,8 +16,15 @@ import structlog
 from headgate.controlplane.store.store import Store
 from headgate.kit.observe.logs import configure_logs
 from headgate.testing.postgres import Postgres
+from tests.digest import Digest
 
 TEMPLATE = "headgate_template"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where logs are kept, they end with what failed."""
+    if os.environ.get("CI") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Digest())
 
 
 def _migrate(url: str) -> None:

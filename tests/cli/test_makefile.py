@@ -29,9 +29,15 @@ def checkout(tmp_path):
 
 
 def make(checkout, *arguments):
-    """Run make; return what it did and what was called."""
+    """Run make, as if no make ran this test; return what it did and what was called."""
+    outer = {"ARGS", "ONLY", "MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"}
     done = subprocess.run(
-        ["make", f"PYTHON={sys.executable}", *arguments], cwd=checkout, capture_output=True, text=True, check=False
+        ["make", f"PYTHON={sys.executable}", *arguments],
+        cwd=checkout,
+        env={name: value for name, value in os.environ.items() if name not in outer},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     calls = checkout / "calls"
     called = calls.read_text().splitlines() if calls.exists() else []

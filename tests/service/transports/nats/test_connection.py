@@ -1,9 +1,12 @@
 """What NATS sends, in whatever pieces it comes."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from nats import errors
+from nats.aio.client import PING_PROTO
 
 from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect
 from headgate.testing.nats import nats_or_skip
@@ -76,6 +79,13 @@ async def test_what_is_relied_on_of_nats_py_is_there(connection):
         "_max_pending_size",
         "_max_payload",
         "_transport",
+        "_pongs",
+        "_pongs_received",
+        "_pings_outstanding",
+        "_send_ping",
+        "_process_pong",
+        "_process_connect_init",
+        "_flush_pending",
     ):
         assert hasattr(connection, name), name
     for name in ("CONNECTED", "_flush_queue", "_ps", "_send_unsubscribe", "_remove_sub", "_process_msg"):
@@ -160,3 +170,72 @@ async def test_what_a_slow_server_does_not_take_waits_where_it_is_counted():
         assert heard == [len(piece)] * 40
         await sender.aclose()
         await listener.aclose()
+
+
+async def until_it_waits(connection: Connection) -> None:
+    """Post to a server that is paused until the socket takes no more and some of it waits."""
+    for _ in range(400):
+        connection.post("much", b"x" * 100_000)
+        await asyncio.sleep(0)
+        if connection._pending_data_size > 300_000:
+            return
+    pytest.fail("the socket took 40 MB")
+
+
+async def test_a_flush_says_that_all_before_it_has_come():
+    """Its ping goes behind what was posted and subscribed to in the same turn: the pong is for all of that."""
+    came = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        info = {"server_id": "x", "version": "2.12.0", "max_payload": 1_048_576, "headers": True, "proto": 1}
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        answered = 0
+        while piece := await reader.read(65_536):
+            came.extend(piece)
+            writer.write(b"PONG\r\n" * (came.count(b"PING\r\n") - answered))
+            answered = came.count(b"PING\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        connection = await connect(Connecting(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        connection.post("one", b"1")
+        await connection.receive("news", lambda *_: None)
+        connection.post("two", b"2")
+        await connection.flush()
+        assert came.endswith(b"PUB one  1\r\n1\r\nSUB news  1\r\nPUB two  1\r\n2\r\nPING\r\n")
+        await connection.aclose()
+
+
+async def test_who_leaves_a_flush_leaves_the_connection_whole(url):
+    """A pong whose flush was given up is nobody's, and does not pass for that of the next one."""
+    connection = await connect(Connecting(url))
+    left = asyncio.create_task(connection.flush())
+    await asyncio.sleep(0)
+    left.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await left
+    await connection.flush()
+    assert connection._pongs == []
+    assert connection.is_connected
+    await connection.aclose()
+
+
+async def test_a_flush_that_a_broken_connection_takes_with_it_is_not_answered_by_the_next():
+    """Pings that waited go with their connection: the new one's pongs are for its own."""
+    with nats_or_skip() as server:
+        connection = await connect(Connecting(server.url, reconnect_wait=0.05))
+        server.pause()
+        await until_it_waits(connection)
+        flushing = asyncio.create_task(connection.flush(1))
+        await asyncio.sleep(0.05)
+        back = asyncio.Event()
+        connection.returned.add(back.set)
+        server.stop()
+        server.start()
+        await asyncio.wait_for(back.wait(), 10)
+        with pytest.raises(errors.FlushTimeoutError):
+            await flushing
+        assert connection._pongs == []
+        assert PING_PROTO not in connection._pending
+        await connection.flush()
+        await connection.aclose()

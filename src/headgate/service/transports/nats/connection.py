@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 from nats import errors
-from nats.aio.client import Client
+from nats.aio.client import PING_PROTO, Client
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
@@ -176,6 +176,29 @@ class Connection(Client):
         except Exception:  # noqa: BLE001 - one message must not end the connection
             _log.exception("a message could not be taken", subject=subject.decode(errors="replace"))
         return True
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        """A ping goes behind all that waits to be sent, so that its pong says all of it has come; nats-py's overtakes."""
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        self._pending.append(PING_PROTO)
+        self._pending_data_size += len(PING_PROTO)
+        await self._flush_pending()
+
+    async def _process_pong(self) -> None:
+        """A pong is of the oldest ping, also where nobody waits for it any more."""
+        if self._pongs:
+            waiting = self._pongs.pop(0)
+            if not waiting.done():
+                waiting.set_result(True)
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+
+    async def _process_connect_init(self) -> None:
+        """Pings that still wait were meant for the connection that broke."""
+        pings = self._pending.count(PING_PROTO)
+        self._pending = [command for command in self._pending if command != PING_PROTO]
+        self._pending_data_size -= pings * len(PING_PROTO)
+        await super()._process_connect_init()  # type: ignore[no-untyped-call,unused-ignore]
 
     def post(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
         """Publish; `headers` are lines, each with its end. Subjects are not checked here: they must be sane.

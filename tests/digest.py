@@ -1,0 +1,60 @@
+"""What failed, in a few lines at the very end of a log: of a run that breaks off pytest itself shows no summary."""
+
+import sys
+from typing import Any
+
+import pytest
+
+MOST = 25
+WIDTH = 300
+
+
+class Digest:
+    """A pytest plugin of the process that gathers the reports."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._begun: dict[str, None] = {}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A test begins."""
+        self._begun[nodeid] = None
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """It has ended."""
+        self._begun.pop(nodeid, None)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test that failed, or whose fixtures did."""
+        self._reported(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that could not be read."""
+        self._reported(report)
+
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        """What broke the run."""
+        errors = [line[1:].strip() for line in str(excrepr).splitlines() if line.startswith("E ")]
+        why = " | ".join(error for error in errors if error not in {"", "assert False"}) or str(excrepr)
+        self._add(f"the run broke in {', '.join(self._begun) or 'no test'}", why[-WIDTH:])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A process that ran tests and is gone."""
+        if error:
+            self._add(f"worker {node.gateway.id} is gone", str(error))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Tell."""
+        if self._lines:
+            more = [f"and {len(self._lines) - MOST} more"] if len(self._lines) > MOST else []
+            sys.stderr.write("\n".join(["--- what failed", *self._lines[:MOST], *more, ""]))
+
+    def _reported(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self._add(f"{report.nodeid} ({report.when})", str(crash.message if crash else report.longrepr))
+
+    def _add(self, what: str, why: str) -> None:
+        self._lines.append(f"{what}: {' '.join(why.split())}"[: 2 * WIDTH])
