@@ -133,7 +133,8 @@ async def _events(shop: Shop, limit: int) -> AsyncIterator[str]:
         sent = 0
         while not limit or sent < limit:
             try:
-                book = await asyncio.wait_for(changes.get(), 15.0)
+                async with asyncio.timeout(15.0):
+                    book = await changes.get()
             except TimeoutError:
                 yield ": still here\n\n"
                 continue

@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,7 @@ from headgate.kit.serve.http import HttpServer
 from headgate.kit.serve.lifecycle import Serving
 from headgate.kit.serve.loop import on_hangup, stop_on_signals
 from headgate.kit.serve.ports import ensure_free
+from headgate.kit.tasks import end
 
 PRUNE_EVERY_S: Final = 3_600.0
 
@@ -185,7 +186,7 @@ async def control_plane(
         await serving.start()
         stack.push_async_callback(serving.stop)
         pruning = asyncio.create_task(_prune_for_ever(store, settings), name="prune")
-        stack.push_async_callback(_cancel, pruning)
+        stack.push_async_callback(end, pruning)
         yield ControlPlane(settings, store, cases, snapshots, xds, http, serving, first_token)
 
 
@@ -350,12 +351,6 @@ async def _prune_for_ever(store: Store, settings: ControlPlaneSettings) -> None:
             _log.exception("history not pruned")
         else:
             _log.info("history pruned", **gone)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def _hand_over(settings: ControlPlaneSettings, token: str) -> None:

@@ -70,7 +70,8 @@ async def envoy_version(binary: Path) -> EnvoyVersion:
     except OSError as error:
         raise _unusable(binary, str(error)) from error
     try:
-        output, _ = await asyncio.wait_for(child.communicate(), _TIMEOUT)
+        async with asyncio.timeout(_TIMEOUT):
+            output, _ = await child.communicate()
     except TimeoutError as error:
         raise _unusable(binary, f"no answer within {_TIMEOUT:g} seconds") from error
     finally:

@@ -20,6 +20,7 @@ from typing import Literal
 
 from headgate.dataplane.leash import leashed
 from headgate.kit.controls.faults import Unavailable
+from headgate.kit.tasks import end
 
 State = Literal["starting", "live", "backing_off", "stopped"]
 Sink = Callable[[bytes], None]
@@ -178,7 +179,8 @@ class Supervisor:
             pause = self.child.back_off.pause(failures, secrets.SystemRandom().random())
             self._move("backing_off", pid=None, reason=reason, retry_in=round(pause, 3))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             self._status = replace(self._status, restarts=self._status.restarts + 1)
         self._move("stopped", pid=None, reason="")
 
@@ -204,12 +206,12 @@ class Supervisor:
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({gone, stop}, return_when=asyncio.FIRST_COMPLETED)
         live_for = loop.time() - probe.result() if probe.done() else 0.0
-        await _cancel(probe, stop)
+        await end(probe, stop)
         if not gone.done():
             await self._let_go(process)
         code = await gone
         await asyncio.wait(pumps, timeout=1.0)
-        await _cancel(*pumps)
+        await end(*pumps)
         return self._why(code), live_for
 
     def _pairs(self, process: asyncio.subprocess.Process) -> list[tuple[asyncio.StreamReader, Sequence[Sink | None]]]:
@@ -236,7 +238,8 @@ class Supervisor:
         with suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), self.child.grace)
+            async with asyncio.timeout(self.child.grace):
+                await process.wait()
         except TimeoutError:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -255,9 +258,3 @@ class Supervisor:
         if self._on_status:
             with suppress(Exception):  # the child must not lose its supervisor to who looks on
                 self._on_status(self._status)
-
-
-async def _cancel(*tasks: asyncio.Task[object]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -73,7 +73,8 @@ class EnvoyValidator:
         with suppress(OSError, ValueError):
             resource.prlimit(child.pid, resource.RLIMIT_CORE, (0, 0))
         try:
-            _, output = await asyncio.wait_for(child.communicate(), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                _, output = await child.communicate()
         except TimeoutError as error:
             raise Unavailable(
                 f"Envoy did not come to a verdict within {self._timeout:g} seconds",

@@ -150,7 +150,8 @@ class RealEnvoy:
         with suppress(ProcessLookupError):
             self._process.send_signal(how)
         try:
-            await asyncio.wait_for(self._process.wait(), 10.0)
+            async with asyncio.timeout(10.0):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()

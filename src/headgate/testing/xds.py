@@ -31,6 +31,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 
 from headgate.controlplane.translate.resource import Resource
+from headgate.kit.tasks import end
 from headgate.testing.xds_messages import FULL_STATE, SERVICES, WILDCARD, Answer, Mode, decode, node
 
 __all__ = ["FULL_STATE", "WILDCARD", "Answer", "Mode", "XdsClient", "node"]
@@ -311,10 +312,7 @@ class XdsClient:
         streams, self._streams = list(self._streams.values()), {}
         for stream in streams:
             stream.call.cancel()
-            if stream.reader:
-                stream.reader.cancel()
-                with suppress(asyncio.CancelledError):
-                    await stream.reader
+            await end(stream.reader)
         self._types.clear()
         self._unread.clear()
 

@@ -1,5 +1,8 @@
 """What the recorder must not lose: refusals, whatever comes between them and the store."""
 
+import asyncio
+import time
+
 import pytest
 
 from headgate.controlplane.core.changes import Actor
@@ -9,6 +12,7 @@ from headgate.controlplane.core.teams import Teams
 from headgate.controlplane.store import dataplanes as table
 from headgate.controlplane.store.store import Store
 from headgate.controlplane.translate.resource import ROUTE, Resource
+from headgate.kit.tasks import AGAIN_SECONDS
 
 NODE = Node("edge", "t")
 KEY = (ROUTE, "t/web")
@@ -48,6 +52,23 @@ async def test_a_refusal_just_before_the_end_is_kept(ledger, sqlite_store):
     ledger.disconnected(NODE)
     await ledger.stop()
     assert await known(sqlite_store) == IT
+    assert not (await ledger.get("t", "edge")).connected
+
+
+async def test_it_ends_also_right_after_a_change(ledger):
+    """The news of a change and the end come in one turn of the loop: neither is lost, and nobody waits for ever."""
+    await ledger.connected(NODE, report)
+    ledger._delay = 0.0
+    await ledger.start()
+    while ledger._wake.is_set() or ledger._dirty:  # until the connection is written and it waits for news
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    ledger.disconnected(NODE)
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    async with asyncio.timeout(10):
+        await ledger.stop()
+    assert time.monotonic() - started < AGAIN_SECONDS
     assert not (await ledger.get("t", "edge")).connected
 
 

@@ -207,6 +207,21 @@ def test_records_after_the_end_are_counted(opened):
     assert told == ["written", "dropped"]
 
 
+def test_a_closed_file_leaves_its_number_to_the_next(tmp_path):
+    """Whoever still writes when the file was closed, or closes it again, does not touch what has its descriptor now."""
+    sink = FileSink(tmp_path / "audit.log")
+    number = sink._descriptor
+    sink.close()
+    held = [os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT) for _ in range(2)]
+    assert number in held
+    sink.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        sink.write([b"late"])
+    assert (tmp_path / "other").read_bytes() == b""
+    for each in held:
+        os.close(each)
+
+
 def test_a_restart_continues_the_chain(opened, tmp_path):
     """A process that starts again goes on where the file ends, and what a crash cut short is removed."""
     path = tmp_path / "audit.log"

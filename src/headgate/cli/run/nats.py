@@ -63,7 +63,8 @@ class Nats:
             with suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+                async with asyncio.timeout(_GRACE_SECONDS):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()

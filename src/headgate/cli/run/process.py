@@ -138,7 +138,8 @@ class Process:
         with suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), self._grace)
+            async with asyncio.timeout(self._grace):
+                await process.wait()
         except TimeoutError:
             self._say(self.entry.name, f"does not end within {self._grace:g} s; killed")
             with suppress(ProcessLookupError):

@@ -27,6 +27,7 @@ from headgate.controlplane.store.store import Store
 from headgate.controlplane.translate.blame import blame, explained
 from headgate.controlplane.translate.resource import SHORT_NAMES, Resource
 from headgate.kit.controls.faults import FailedPrecondition, NotFound
+from headgate.kit.tasks import end
 
 _log = structlog.get_logger("headgate.dataplanes")
 
@@ -150,16 +151,14 @@ class Dataplanes:
 
     async def stop(self) -> None:
         """Write what is left and stop."""
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         await self._flush()
 
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), HEARTBEAT.total_seconds())
+                async with asyncio.timeout(HEARTBEAT.total_seconds()):
+                    await self._wake.wait()
             await asyncio.sleep(self._delay)
             self._wake.clear()
             due = datetime.now(UTC) - HEARTBEAT

@@ -6,7 +6,6 @@ A team whose rows cannot be read or translated keeps its last snapshot and holds
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -15,6 +14,7 @@ from headgate.controlplane.model.rows import Row, RowChange
 from headgate.controlplane.translate.compile import TeamCompiler
 from headgate.controlplane.translate.resource import TeamSnapshot
 from headgate.kit.controls.faults import OutOfRange
+from headgate.kit.tasks import end
 
 _log = structlog.get_logger("headgate.snapshots")
 
@@ -71,10 +71,7 @@ class Snapshots:
 
     async def stop(self) -> None:
         """Stop following."""
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def current(self, team: str) -> TeamSnapshot | None:
         """The newest snapshot of a team; None when there is no such team."""

@@ -21,6 +21,7 @@ from headgate.controlplane.web.queries import DryRun
 from headgate.kit.asgi.problems import defect, problem_document, status_of
 from headgate.kit.controls.faults import Fault, InvalidArgument, ResourceExhausted
 from headgate.kit.current import current_request_id
+from headgate.kit.tasks import end
 
 NDJSON: Final = "application/x-ndjson"
 REPEAT_SECONDS: Final = 2.0
@@ -141,9 +142,7 @@ class _Run:
                 yield encode({"progress": progress}) + b"\n"
             yield await self._last_line(task, path)
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+            await end(task)
 
     async def _news(self) -> dict[str, Any] | None:
         """The next progress; the last one again when none comes for a while. None when the import is over."""

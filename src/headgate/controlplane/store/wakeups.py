@@ -1,11 +1,12 @@
 """How a replica learns that a team moved: at once in its own process, by LISTEN on PostgreSQL, and by a poll."""
 
 import asyncio
-import contextlib
 import logging
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from headgate.kit.tasks import end
 
 _log = logging.getLogger("headgate.store")
 _BACK_OFF: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -47,11 +48,8 @@ class PostgresListener:
 
     async def stop(self) -> None:
         """Stop listening and close the connection."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        await end(task)
 
     async def _run(self) -> None:
         attempt = 0

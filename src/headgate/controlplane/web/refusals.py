@@ -20,6 +20,7 @@ from headgate.controlplane.core.audit import AuditLog
 from headgate.controlplane.core.changes import Actor
 from headgate.controlplane.tenancy.principal import Principal
 from headgate.kit.controls.call import Call, Control
+from headgate.kit.tasks import end
 
 MOST_WAITING: Final = 64
 
@@ -71,8 +72,7 @@ class Refusals(Control):
         task, self._task = self._task, None
         if task is not None:
             await asyncio.wait({task}, timeout=_FLUSH_SECONDS)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     async def _write_for_ever(self) -> None:
         while True:

@@ -7,7 +7,6 @@ session's; faults become gRPC statuses in the kit's interceptor. Source: envoy/s
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from headgate.controlplane.xds.hub import Hub, Session
 from headgate.controlplane.xds.messages import Request
 from headgate.controlplane.xds.wire import delta_request, node_of, sotw_request
 from headgate.kit.controls.faults import Fault, InvalidArgument
+from headgate.kit.tasks import end
 
 _log = structlog.get_logger("headgate.xds")
 
@@ -143,9 +143,7 @@ class _Conversation:
         finally:
             if timer:
                 timer.cancel()
-            reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await reader
+            await end(reader)
 
     async def _read(self, messages: AsyncIterator[Any]) -> None:
         try:

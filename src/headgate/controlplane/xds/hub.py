@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -25,6 +24,7 @@ from headgate.controlplane.xds.protocol import Stream
 from headgate.controlplane.xds.view import View, allowlist_view, team_view, union_view
 from headgate.controlplane.xds.wire import Frames
 from headgate.kit.controls.faults import InvalidArgument, NotFound, ResourceExhausted
+from headgate.kit.tasks import end
 
 _log = structlog.get_logger("headgate.xds")
 
@@ -175,10 +175,7 @@ class Hub:
         if self._unsubscribe:
             self._unsubscribe()
             self._unsubscribe = None
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         for session in self.sessions():
             session.closing = True
             session.notify()

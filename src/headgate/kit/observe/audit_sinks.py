@@ -164,8 +164,10 @@ class FileSink(Sink):
             self._follow()
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file. Whoever still writes gets an OSError, and never what has the descriptor's number next."""
+        open_until_now, self._descriptor = self._descriptor, -1
+        if open_until_now >= 0:
+            os.close(open_until_now)
 
     def _moved(self) -> bool:
         mine = os.fstat(self._descriptor)

@@ -200,7 +200,8 @@ class Workers:
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
     def _forget(self, worker: asyncio.subprocess.Process) -> None:
         self._workers.pop(worker.pid, None)

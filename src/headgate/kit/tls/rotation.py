@@ -10,7 +10,6 @@ cannot be used is logged once and changes nothing: the old stays until the files
 """
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import structlog
 
 from headgate.kit.controls.faults import Fault
+from headgate.kit.tasks import end
 from headgate.kit.tls.files import Loaded, ServerContext, TlsFiles, load
 
 _log = structlog.get_logger("headgate.tls")
@@ -72,9 +72,7 @@ class Certificates:
         self._watchers -= 1
         if self._watchers <= 0 and self._task is not None:
             task, self._task = self._task, None
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
     def _use(self, loaded: Loaded) -> bool:
         fresh = [loaded.context(front.protocols) for front in self._fronts]

@@ -166,7 +166,8 @@ class _Worker:
         self.end()
 
     def end(self) -> None:
-        """Finish requests under way, and stop."""
+        """Finish requests under way, and stop. The descriptor may soon be another's: it is not touched any more."""
+        self._retired = True
         with contextlib.suppress(Exception):
             self._signal.set()
 

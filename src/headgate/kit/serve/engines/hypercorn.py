@@ -78,11 +78,11 @@ class HypercornEngine:
     async def finish(self, seconds: float) -> None:
         """Wait until all connections are closed."""
         # Not for the tasks: one that pings a WebSocket sleeps on after the connection is closed.
-        closed = asyncio.gather(
-            *(writer.wait_closed() for writer in self._connections.values()), return_exceptions=True
-        )
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(closed, seconds)
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(
+                    *(writer.wait_closed() for writer in self._connections.values()), return_exceptions=True
+                )
 
     async def close(self) -> None:
         """Drop what is left."""

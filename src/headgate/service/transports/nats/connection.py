@@ -178,7 +178,7 @@ class Connection(Client):
         return True
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
-        """A ping goes behind all that waits to be sent, so that its pong says all of it has come; nats-py's overtakes."""
+        """A ping goes behind all that waits to be sent: its pong says that all of it has come. nats-py's overtakes."""
         self._pongs.append(future or asyncio.get_running_loop().create_future())
         self._pending.append(PING_PROTO)
         self._pending_data_size += len(PING_PROTO)

@@ -158,7 +158,8 @@ class NatsWire:
                 await connection.forget(each)
             if connection.is_connected:
                 # Once this is answered, all that the server sent before it heard of us has come.
-                await asyncio.wait_for(connection.flush(max(1, round(grace))), max(grace, 1.0))
+                async with asyncio.timeout(max(grace, 1.0)):
+                    await connection.flush(max(1, round(grace)))
         except Exception as error:  # noqa: BLE001 - a connection that is gone has nothing more to bring
             _log.debug("not told that it drains", exc_info=error)
         for each in subscriptions:
