@@ -16,15 +16,16 @@ import structlog
 from headgate.controlplane.store.store import Store
 from headgate.kit.observe.logs import configure_logs
 from headgate.testing.postgres import Postgres
-from tests.digest import Digest
+from tests import digest
 
 TEMPLATE = "headgate_template"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where logs are kept, they end with what failed."""
+    """Reports arrive whatever they say; where logs are kept, they end with what failed."""
+    config.pluginmanager.register(digest)
     if os.environ.get("CI") and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Digest())
+        config.pluginmanager.register(digest.Digest())
 
 
 def _migrate(url: str) -> None:

@@ -9,6 +9,20 @@ MOST = 25
 WIDTH = 300
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Any:
+    """A report with half a character in it would end the worker that sends it, and the tests it still has."""
+    return _sendable((yield))
+
+
+def _sendable(data: Any) -> Any:
+    if isinstance(data, str):
+        return data.encode("utf-8", "backslashreplace").decode()
+    if isinstance(data, dict):
+        return {_sendable(key): _sendable(value) for key, value in data.items()}
+    return type(data)(map(_sendable, data)) if isinstance(data, list | tuple) else data
+
+
 class Digest:
     """A pytest plugin of the process that gathers the reports."""
 
