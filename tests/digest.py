@@ -1,6 +1,9 @@
 """What failed, in a few lines at the very end of a log: of a run that breaks off pytest itself shows no summary."""
 
+import os
+import shutil
 import sys
+import tempfile
 from typing import Any
 
 import pytest
@@ -13,6 +16,12 @@ WIDTH = 300
 def pytest_report_to_serializable() -> Any:
     """A report with half a character in it would end the worker that sends it, and the tests it still has."""
     return _sendable((yield))
+
+
+def _machine() -> str:
+    free = shutil.disk_usage(tempfile.gettempdir()).free >> 20
+    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return f"({free} MiB free for files, {memory} MiB of memory, load {os.getloadavg()[0]:.1f} on {os.cpu_count()})"
 
 
 def _sendable(data: Any) -> Any:
@@ -63,7 +72,7 @@ class Digest:
         """Tell."""
         if self._lines:
             more = [f"and {len(self._lines) - MOST} more"] if len(self._lines) > MOST else []
-            sys.stderr.write("\n".join(["--- what failed", *self._lines[:MOST], *more, ""]))
+            sys.stderr.write("\n".join(["--- what failed", *self._lines[:MOST], *more, _machine(), ""]))
 
     def _reported(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if report.failed:

@@ -35,6 +35,13 @@ def free_port(host: str = HOST) -> int:
             return port
 
 
+def freeze(pid: int) -> None:
+    """Stop a child process with SIGSTOP. Its threads run on until it hears of that, so wait until they stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    with suppress(ChildProcessError):  # it is another's child
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
 class Server:
     """A process on a port that it keeps over restarts; 0 before the first."""
 
@@ -57,8 +64,8 @@ class Server:
         raise NotImplementedError
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """Freeze it: connections stay open and nothing answers. Returns when all of its threads stand still."""
+        freeze(self.pid)
         self._paused = True
 
     def resume(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from headgate.testing.server import HOST, Server, free_port, running, running_or_skip
 
+_PATIENCE = 60.0
 _IN_MEMORY = {"save": "", "appendonly": "no"}
 
 
@@ -42,7 +43,7 @@ class Valkey(Server):
         """Start it, on the port it had before when there was one."""
         port = self.port or free_port()
         server = self._make(port=port, data_dir=self.directory, config=self._config)
-        server.start()
+        server.start(timeout=_PATIENCE)
         self._server, self.port = server, port
 
     def stop(self) -> None:

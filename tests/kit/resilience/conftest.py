@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from headgate.testing.server import free_port
+
 
 class Clock:
     """Seconds that pass when the test says so."""
@@ -49,7 +51,7 @@ def start_valkey(port: int | None = None) -> Any:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"needs a Valkey: {error}")
-    server = ValkeyServer(port=port)
+    server = ValkeyServer(port=port or free_port())  # which it would look for itself, and two at once would find one
     server.start(timeout=60)
     return server
 

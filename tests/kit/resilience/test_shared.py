@@ -13,6 +13,7 @@ from headgate.kit.controls.breaker import BreakerPolicy
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, ResourceExhausted
 from headgate.kit.resilience.cache import CachePolicy, FlowCache
 from headgate.kit.resilience.shared import SharedStore, StoreDown
+from headgate.testing.server import freeze
 from tests.kit.resilience.conftest import start_valkey, until
 from tests.kit.resilience.test_cache import Upstream
 
@@ -421,7 +422,7 @@ class TestProcesses:
         second = workers(url=valkey_address, lease=1)
         await second.ready()
         second.go()
-        first.process.send_signal(how)
+        freeze(first.process.pid) if how == signal.SIGSTOP else first.process.send_signal(how)
         valkey.client().set("open", 1)
         assert (await second.result())["got"] == [{"number": 2}] * 20
         assert int(valkey.client().get("calls")) == 2
@@ -495,7 +496,7 @@ class TestOutage:
         try:
             outage = BreakerPolicy(minimum_calls=1, open_time=60)
             one = caches(stores(server.connection_url, timeout=0.2, outage=outage))
-            server._process.send_signal(signal.SIGSTOP)
+            freeze(server._process.pid)
             upstream = Upstream()
             async with asyncio.timeout(20):
                 for number in range(200):

@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 from nats.aio.subscription import Subscription as NatsSubscription
 
+from headgate.kit.controls.faults import Unavailable
 from headgate.service.broker.base import (
     DEAD,
     Capabilities,
@@ -58,7 +59,10 @@ class Connected(Subscribing[SubscriptionT]):
         """Drain all subscriptions; what they published and acknowledged is on its way when this returns."""
         await super().drain(grace)
         if self._connection is not None and self._connection.is_connected:
-            await self._connection.flush()
+            try:
+                await self._connection.reached()
+            except Unavailable as fault:
+                _log.warning("what was published last may be lost", reason=fault.message)
 
     async def aclose(self) -> None:
         """Let go of the connection."""
@@ -121,10 +125,10 @@ class _Listening:
         self._subscription: NatsSubscription | None = None
 
     async def start(self) -> None:
-        """Subscribe."""
+        """Subscribe. Raises Unavailable (`not_connected`)."""
         connection = self._broker.connection
         self._subscription = await connection.listen(self.pattern, self._came, queue=self._handing.terms.group)
-        await connection.flush()
+        await connection.reached()
 
     async def drain(self, grace: float = 10.0) -> None:
         """See `Subscription`."""
@@ -132,10 +136,7 @@ class _Listening:
         subscription, self._subscription = self._subscription, None
         connection = self._broker.connection
         if subscription is not None:
-            await connection.forget(subscription)
-            if connection.is_connected:
-                await connection.flush()
-            connection.settled(subscription)
+            await connection.leave(subscription)
         await self._handing.drain(grace)
 
     def _came(self, message: Message) -> None:

@@ -83,13 +83,7 @@ class Pulling:
         connection, subscription = self._broker.connection, self._subscription
         connection.returned.discard(self._again)
         if subscription is not None:
-            try:
-                await connection.forget(subscription)
-                if connection.is_connected:
-                    await connection.flush()
-            except (errors.Error, OSError) as error:
-                _log.debug("not told that it drains", exc_info=error)
-            connection.settled(subscription)
+            await connection.leave(subscription)
         while self._waiting:
             self._say(self._waiting.popleft(), b"-NAK")
         if self._running:

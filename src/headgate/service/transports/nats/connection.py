@@ -11,7 +11,7 @@ within one subclass, which the tests hold against a real server.
 
     Unavailable
     ├── unreachable        no server answers
-    ├── not_connected      the connection is gone, and more waits for it than may
+    ├── not_connected      the connection is gone, and more waits for it than may; or nothing comes back over it
     └── no_responders      nobody listens to the subject
     ResourceExhausted
     └── message_too_large  larger than the server takes
@@ -127,6 +127,8 @@ class Connection(Client):
         self._receivers: dict[int, Receiver] = {}
         self._inboxes = 0
         self._ticking = False
+        self.patience = 5.0
+        """How long the server may take to answer, in seconds."""
         self.ended = asyncio.Event()
         self.returned: set[Callable[[], None]] = set()
         """Called when a connection that broke is mended: what only the server knew is lost."""
@@ -160,6 +162,25 @@ class Connection(Client):
         """Let go of a subscription that was forgotten."""
         self._receivers.pop(subscription._id, None)  # noqa: SLF001
         self._remove_sub(subscription._id)  # noqa: SLF001
+
+    async def leave(self, subscription: Subscription) -> None:
+        """Ask for no more messages, and return when those that were on their way have come, or nothing comes."""
+        try:
+            await self.forget(subscription)
+            if self.is_connected:
+                await self.flush(self.patience)  # type: ignore[arg-type] # it takes fractions
+        except (errors.Error, OSError) as error:
+            _log.debug("not told that it drains", exc_info=error)
+        self.settled(subscription)
+
+    async def reached(self) -> None:
+        """Return when the server has all that was sent before. Raises Unavailable (`not_connected`)."""
+        try:
+            await self.flush(self.patience)  # type: ignore[arg-type] # it takes fractions
+        except (errors.Error, OSError) as error:
+            raise Unavailable(
+                "NATS does not answer", code="not_connected", internal=repr(error), hint="try again later"
+            ) from error
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         """What nats-py parsed itself, such as a message behind a PONG, is for the listeners all the same."""
@@ -250,9 +271,9 @@ class Connection(Client):
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def congested(self) -> None:
-        """Wait until what was posted is on its way, when there is much of it."""
+        """Wait until what was posted has reached the server, when there is much of it. Raises what `reached` does."""
         if self._pending_data_size > self._max_pending_size // 2 and self.is_connected:
-            await self.flush()
+            await self.reached()
 
     def inbox(self) -> str:
         """A subject that nobody else has."""
@@ -278,7 +299,10 @@ def _has_room(transport: TcpTransport) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """How to connect: `options` are those of nats-py's `connect`; times are in seconds."""
+    """How to connect: `options` are those of nats-py's `connect`; `timeout` is for connecting and for later answers.
+
+    Times are in seconds.
+    """
 
     url: str
     name: str = "headgate"
@@ -290,6 +314,7 @@ class Connecting:
 async def connect(to: Connecting) -> Connection:
     """Connect, and stay so: what breaks is mended until `aclose`. Raises Unreachable."""
     connection = Connection()
+    connection.patience = to.timeout
 
     async def failed(error: Exception) -> None:
         _log.warning("trouble with NATS", reason=repr(error))

@@ -136,7 +136,7 @@ class NatsWire:
             methods = [self._methods[f"svc.{name}.{rpc}"] for rpc in hosted.endpoints]
             self._cancels.append(await connection.receive(f"svc.{name}.{CANCEL}", partial(_left, methods)))
         await self.discovery.start(connection)
-        await connection.flush()
+        await connection.reached()
         _log.info("serving", url=self.name, subjects=len(self._methods))
 
     async def wait(self) -> None:
