@@ -34,6 +34,8 @@ _CONNECTIONS: Final = 1_000_000
 _LEAST_HEAD: Final = 8192
 _CLOSE_SECONDS: Final = 1.0
 _THREADS_SECONDS: Final = 0.5
+_LAST_FRAME_SECONDS: Final = 0.25
+"""How long granian is given to send a WebSocket's last frame once the application has ended; it does not tell when."""
 _POLL_SECONDS: Final = 0.002
 _ATTACH_FILTER: Final = 26  # SO_ATTACH_FILTER of Linux
 _RETURN: Final = 0x06  # BPF_RET | BPF_K
@@ -142,6 +144,8 @@ class _Worker:
         self._sockets = 0
         self._no_sockets = asyncio.Event()
         self._no_sockets.set()
+        self._last_frame = 0.0
+        """When the last frame of all WebSockets is out, by the loop's clock."""
         self._signal = WorkerSignal()
         self._retired = False
         loop = asyncio.get_running_loop()
@@ -163,6 +167,7 @@ class _Worker:
         self._retired = True
         _deafen(self._descriptor)
         await self._no_sockets.wait()
+        await asyncio.sleep(self._last_frame - asyncio.get_running_loop().time())
         self.end()
 
     def end(self) -> None:
@@ -188,6 +193,7 @@ class _Worker:
             await self._app(scope, _Bounded(protocol, self._most).receive, protocol.send)
         finally:
             self._sockets -= 1
+            self._last_frame = asyncio.get_running_loop().time() + _LAST_FRAME_SECONDS
             if not self._sockets:
                 self._no_sockets.set()
 
