@@ -23,7 +23,7 @@ async def test_a_server_that_does_not_answer_is_told():
         with pytest.raises(Unavailable) as told:
             await broker.subscribe("news", never)
         assert told.value.code == "not_connected"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await first.drain()
             await broker.drain()
             await broker.aclose()
@@ -49,7 +49,7 @@ async def test_what_is_subscribed_while_it_was_slow_holds():
         server.resume()
         await subscribing
         await other.publish("news", "today")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await came.wait()
         assert len(heard) == 1
         await other.aclose()

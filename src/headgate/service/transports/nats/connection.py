@@ -283,7 +283,7 @@ class Connection(Client):
         """Flush and close."""
         if self.is_connected:
             try:
-                await self.flush(2)
+                await self.flush(min(2.0, self.patience))  # type: ignore[arg-type] # it takes fractions
             except (errors.Error, OSError) as error:
                 _log.debug("not all was sent before closing", exc_info=error)
         if not self.is_closed:
