@@ -239,3 +239,29 @@ async def test_a_flush_that_a_broken_connection_takes_with_it_is_not_answered_by
         assert PING_PROTO not in connection._pending
         await connection.flush()
         await connection.aclose()
+
+
+async def test_who_waits_for_a_stuck_server_can_be_cancelled():
+    """Subscribing behind more than may wait is given up when it is cancelled, and the connection goes on."""
+    with nats_or_skip() as server:
+        connection = await connect(Connecting(server.url))
+        server.pause()
+        await until_it_waits(connection)
+        connection.post("much", b"x" * 1_000_000)
+        connection.post("much", b"x" * 1_000_000)
+        subscribing = asyncio.create_task(connection.receive("news", lambda *_: None, queue="all"))
+        await asyncio.sleep(0.1)
+        assert not subscribing.done()
+        subscribing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await subscribing
+        server.resume()
+        heard: list[bytes] = []
+        await connection.receive("news", lambda _subject, _reply, data, _head: heard.append(data), queue="all")
+        await connection.flush()
+        for number in range(20):  # of a queue: what was given up takes none of them
+            connection.post("news", b"%d" % number)
+        await connection.flush()
+        await connection.flush()
+        assert len(heard) == 20
+        await connection.aclose()

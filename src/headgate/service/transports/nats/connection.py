@@ -151,6 +151,8 @@ class Connection(Client):
             return await self.subscribe(subject, queue=queue, future=future)
         except BaseException:
             del self._receivers[number]
+            if self._subs.pop(number, None) is not None and self.is_connected:
+                self._put(b"UNSUB %d\r\n" % number, 0)  # it may be on its way, and a queue would hand it messages
             raise
 
     async def forget(self, subscription: Subscription) -> None:
@@ -204,6 +206,15 @@ class Connection(Client):
         self._pending.append(PING_PROTO)
         self._pending_data_size += len(PING_PROTO)
         await self._flush_pending()
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        """As always, but that nats-py takes a cancellation for an answer."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        future = await super()._flush_pending(force_flush)
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return future
 
     async def _process_pong(self) -> None:
         """A pong is of the oldest ping, also where nobody waits for it any more."""
