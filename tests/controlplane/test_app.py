@@ -18,6 +18,7 @@ import pytest
 
 from headgate.controlplane import app
 from headgate.kit.controls.faults import FailedPrecondition, InvalidArgument, Unavailable
+from headgate.kit.tasks import end
 from headgate.testing.controlplane import local_settings, running_control_plane
 from headgate.testing.server import free_port
 from tests.scenarios.xds.certificates import Authority
@@ -341,5 +342,5 @@ async def test_history_is_pruned_again_and_again(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "PRUNE_EVERY_S", 0.0)
     task = asyncio.create_task(app._prune_for_ever(Pruned(), settings))  # type: ignore[arg-type]
     await asyncio.wait_for(done.wait(), 10)
-    await app._cancel(task)
+    await end(task)
     assert calls[1] == {"audit_days": 7, "revisions_keep": 20}
