@@ -38,7 +38,7 @@ def free_port(host: str = HOST) -> int:
 def freeze(pid: int) -> None:
     """Stop a child process with SIGSTOP. Its threads run on until it hears of that, so wait until they stand still."""
     os.kill(pid, signal.SIGSTOP)
-    with suppress(ChildProcessError):  # it is another's child
+    with suppress(ChildProcessError, AttributeError):  # it is another's child; there is no waitid on macOS
         os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 

@@ -29,6 +29,33 @@ async def test_a_server_that_does_not_answer_is_told():
             await broker.aclose()
 
 
+async def test_a_subscription_that_was_not_confirmed_is_none():
+    """Who was told that it does not hold is not called by it later, and takes nothing from its group."""
+    with nats_or_skip() as server:
+        broker = NatsBroker(server.url, connect_timeout=0.5)
+        await broker.start()
+        heard: list[str] = []
+
+        def hearing(who: str):
+            async def hear(_delivery: object) -> None:
+                heard.append(who)
+
+            return hear
+
+        server.pause()
+        with pytest.raises(Unavailable):
+            await broker.subscribe("news", hearing("refused"), group="all")
+        server.resume()
+        await broker.subscribe("news", hearing("held"), group="all")
+        for number in range(20):
+            await broker.publish("news", number)
+        async with asyncio.timeout(20):
+            while len(heard) < 20:
+                await asyncio.sleep(0.01)
+        assert set(heard) == {"held"}
+        await broker.aclose()
+
+
 async def test_what_is_subscribed_while_it_was_slow_holds():
     """A server that answers late has what was sent before all the same."""
     with nats_or_skip() as server:

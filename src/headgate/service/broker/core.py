@@ -127,8 +127,14 @@ class _Listening:
     async def start(self) -> None:
         """Subscribe. Raises Unavailable (`not_connected`)."""
         connection = self._broker.connection
-        self._subscription = await connection.listen(self.pattern, self._came, queue=self._handing.terms.group)
-        await connection.reached()
+        subscription = await connection.listen(self.pattern, self._came, queue=self._handing.terms.group)
+        try:
+            await connection.reached()
+        except BaseException:
+            await connection.forget(subscription)
+            connection.settled(subscription)
+            raise
+        self._subscription = subscription
 
     async def drain(self, grace: float = 10.0) -> None:
         """See `Subscription`."""
