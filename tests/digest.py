@@ -12,6 +12,13 @@ MOST = 25
 WIDTH = 300
 
 
+def register(config: pytest.Config) -> None:
+    """Reports arrive whatever they say; where logs are kept, they end with what failed."""
+    config.pluginmanager.register(sys.modules[__name__])
+    if os.environ.get("CI") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Digest())
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Any:
     """A report with half a character in it would end the worker that sends it, and the tests it still has."""
@@ -72,7 +79,7 @@ class Digest:
         """Tell."""
         if self._lines:
             more = [f"and {len(self._lines) - MOST} more"] if len(self._lines) > MOST else []
-            sys.stderr.write("\n".join(["--- what failed", *self._lines[:MOST], *more, _machine(), ""]))
+            sys.stdout.write("\n".join(["--- what failed", *self._lines[:MOST], *more, _machine(), ""]))
 
     def _reported(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if report.failed:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from nats import errors
-from nats.aio.client import PING_PROTO
+from nats.aio.client import PING_PROTO, Client
 
 from headgate.service.transports.nats.connection import Connecting, Connection, Message, connect
 from headgate.testing.nats import nats_or_skip
@@ -220,23 +220,33 @@ async def test_who_leaves_a_flush_leaves_the_connection_whole(url):
     await connection.aclose()
 
 
-async def test_a_flush_that_a_broken_connection_takes_with_it_is_not_answered_by_the_next():
-    """Pings that waited go with their connection: the new one's pongs are for its own."""
+async def test_a_flush_that_a_broken_connection_takes_with_it_is_not_answered_by_the_next(monkeypatch):
+    """Pings that waited go with their connection: the new one's pongs are for its own; all else is sent again."""
+    waiting: list[tuple[int, bool]] = []
+    real = Client._process_connect_init
+
+    async def begun(self: Client) -> None:
+        size = sum(map(len, self._pending))
+        waiting.append((self._pending.count(PING_PROTO), self._pending_data_size == size > 300_000))
+        await real(self)
+
     with nats_or_skip() as server:
         connection = await connect(Connecting(server.url, reconnect_wait=0.05))
         server.pause()
         await until_it_waits(connection)
         flushing = asyncio.create_task(connection.flush(1))
         await asyncio.sleep(0.05)
+        assert PING_PROTO in connection._pending
         back = asyncio.Event()
         connection.returned.add(back.set)
+        monkeypatch.setattr(Client, "_process_connect_init", begun)
         server.stop()
         server.start()
         await asyncio.wait_for(back.wait(), 10)
         with pytest.raises(errors.FlushTimeoutError):
             await flushing
+        assert set(waiting) == {(0, True)}
         assert connection._pongs == []
-        assert PING_PROTO not in connection._pending
         await connection.flush()
         await connection.aclose()
 

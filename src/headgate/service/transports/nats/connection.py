@@ -170,8 +170,8 @@ class Connection(Client):
         try:
             await self.forget(subscription)
             if self.is_connected:
-                await self.flush(self.patience)  # type: ignore[arg-type] # it takes fractions
-        except (errors.Error, OSError) as error:
+                await self.reached()
+        except (Unavailable, errors.Error, OSError) as error:
             _log.debug("not told that it drains", exc_info=error)
         self.settled(subscription)
 
